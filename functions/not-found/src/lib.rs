@@ -1,0 +1,47 @@
+//! `$default`: what no other route takes. 404, or 405 with `Allow` for a path that exists with other methods.
+
+use lambda_http::http::{Method, StatusCode};
+use lambda_http::{Body, Request, Response};
+use matchit::{InsertError, Router};
+use shared::http::ApiError;
+
+/// The paths of the API and the methods of each. A test holds them equal to template.yaml.
+pub const ROUTES: &[(&str, &[Method])] = &[
+    ("/", &[Method::GET]),
+    ("/api/auth/token", &[Method::POST]),
+    ("/api/profiles/create", &[Method::POST]),
+    ("/api/profiles/{id}", &[Method::GET, Method::PATCH]),
+    ("/api/settings", &[Method::GET]),
+    ("/api/status_history/{id}", &[Method::POST]),
+    ("/api/verification_history/{id}", &[Method::POST]),
+];
+
+/// What is made once in a process's life.
+pub struct State {
+    routes: Router<&'static [Method]>,
+}
+
+impl State {
+    /// A table of the routes.
+    ///
+    /// # Errors
+    /// When two routes contradict each other.
+    pub fn new() -> Result<Self, InsertError> {
+        let mut routes = Router::new();
+        for (path, methods) in ROUTES {
+            routes.insert(*path, *methods)?;
+        }
+        Ok(Self { routes })
+    }
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// Always: 404 or 405.
+pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    Err(match state.routes.at(request.uri().path()) {
+        Ok(route) => ApiError::method_not_allowed(route.value),
+        Err(_) => ApiError::new(StatusCode::NOT_FOUND, "Not found").message("There is no such route"),
+    })
+}

@@ -1,0 +1,153 @@
+//! POST /api/status_history/{id}: adds an entry to the status history of a profile. The profile's own status stays.
+//!
+//! PocketBase calls: two, one to see the profile (through the verification, where one is named) and one to write.
+
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::auth::{Authenticator, Caller, Scope};
+use shared::config::{Env, PocketBaseSettings};
+use shared::http::{ApiError, StartError, json_response, parse_json, path_id, profile_id, read_json};
+use shared::pocketbase::{NewStatus, PocketBase, StatusRecord};
+use shared::types::{Confidence, Notes, RecordId, Text};
+
+/// What is made once in a process's life.
+pub struct State {
+    authenticator: Authenticator,
+    pocketbase: PocketBase,
+}
+
+impl State {
+    /// Reads the settings and signs in at PocketBase.
+    ///
+    /// # Errors
+    /// When a setting is missing or malformed.
+    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
+        Ok(Self {
+            authenticator: Authenticator::from_env(env)?,
+            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct RecordStatus {
+    previous_status: Option<Text<64>>,
+    new_status: Option<Text<64>>,
+    notes: Option<Notes<5000>>,
+    verification: Option<String>,
+    liveness_session_id: Option<Text<128>>,
+    liveness_confidence: Option<Confidence>,
+    liveness_status: Option<Text<64>>,
+}
+
+/// What the route requires.
+const REQUIRED: [&str; 3] = ["previous_status", "new_status", "notes"];
+
+#[derive(Serialize)]
+struct StatusView<'a> {
+    id: &'a RecordId,
+    profile: &'a RecordId,
+    updated_by: &'a str,
+    previous_status: &'a str,
+    new_status: &'a str,
+    notes: &'a str,
+    created: &'a str,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// 400 for missing or invalid fields, or a verification that is not the profile's; 401; 403 for a missing scope, another
+/// profile than a flow token's, or a flow token that records anything but `pending`; 404; 409 for a flow token once the
+/// profile is decided; PocketBase's failures.
+pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    let id = path_id(&request);
+    let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
+    caller.require_for(Scope::StatusHistoryWrite, &id)?;
+    let id = profile_id(&id)?;
+    let given: RecordStatus = parse_json(read_json(&request)?)?;
+    let verification = given.verification.filter(|verification| !verification.is_empty());
+    let (previous_status, new_status, notes) = required(given.previous_status, given.new_status, given.notes)?;
+    if caller.is_flow() && new_status.as_str() != "pending" {
+        return Err(ApiError::insufficient_scope(Scope::StatusHistoryWrite)
+            .message("A flow token can record new_status pending and no other"));
+    }
+    let (verification, is_decided) = look_up(state, &caller, &id, verification.as_deref()).await?;
+    if caller.is_flow() && is_decided {
+        return Err(ApiError::already_decided());
+    }
+    let status = NewStatus {
+        profile: id,
+        verification,
+        updated_by: state.pocketbase.account().await?.id,
+        previous_status,
+        new_status,
+        notes,
+        liveness_session_id: given.liveness_session_id,
+        liveness_confidence: given.liveness_confidence,
+        liveness_status: given.liveness_status,
+    };
+    let record = state.pocketbase.create_status(&status).await?;
+    Ok(json_response(StatusCode::CREATED, &body(&record)))
+}
+
+type Required = (Text<64>, Text<64>, Notes<5000>);
+
+fn required(
+    previous: Option<Text<64>>,
+    new: Option<Text<64>>,
+    notes: Option<Notes<5000>>,
+) -> Result<Required, ApiError> {
+    let previous = previous.filter(|text| !text.is_empty());
+    let new = new.filter(|text| !text.is_empty());
+    let notes = notes.filter(|text| !text.is_empty());
+    match (previous, new, notes) {
+        (Some(previous), Some(new), Some(notes)) => Ok((previous, new, notes)),
+        (previous, new, notes) => {
+            let absent = [previous.is_none(), new.is_none(), notes.is_none()];
+            let missing: Vec<_> =
+                REQUIRED.into_iter().zip(absent).filter(|(_, absent)| *absent).map(|(name, _)| name).collect();
+            Err(ApiError::missing_fields(&REQUIRED, &missing))
+        }
+    }
+}
+
+/// The verification, if one is named, and whether the profile is decided.
+///
+/// A verification of the profile tells of the profile as well, so that one call is enough. Any other is looked at no
+/// further: whether it exists elsewhere makes no difference to the answer.
+async fn look_up(
+    state: &State,
+    caller: &Caller,
+    profile: &RecordId,
+    verification: Option<&str>,
+) -> Result<(Option<RecordId>, bool), ApiError> {
+    if let Some(id) = verification.and_then(|verification| verification.parse().ok())
+        && let Some(owner) = state.pocketbase.verification_owner(&id, caller.teams()).await?
+        && owner.profile == *profile
+    {
+        let is_decided = owner.is_decided();
+        return Ok((Some(id), is_decided));
+    }
+    let overview = state.pocketbase.profile_overview(profile, caller.teams()).await?;
+    let overview = overview.ok_or_else(ApiError::profile_not_found)?;
+    match verification {
+        Some(_) => Err(ApiError::invalid_field("verification", "is not a verification record of this profile")),
+        None => Ok((None, overview.is_decided())),
+    }
+}
+
+fn body(record: &StatusRecord) -> Value {
+    let view = StatusView {
+        id: &record.id,
+        profile: &record.profile,
+        updated_by: &record.updated_by,
+        previous_status: &record.previous_status,
+        new_status: &record.new_status,
+        notes: &record.notes,
+        created: &record.created,
+    };
+    json!({ "success": true, "message": "Status history record created", "data": view })
+}

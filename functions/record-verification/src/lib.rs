@@ -1,0 +1,217 @@
+//! POST /api/verification_history/{id}: adds a verification, with its files, to a profile.
+//!
+//! Files that the request does not bring are copied from the profile, through this process but not into it. Everything is
+//! written at once. PocketBase calls: two, one to see the profile and one to write, and those for the files copied.
+
+use std::net::IpAddr;
+
+use chrono::{NaiveTime, Utc};
+use lambda_http::http::StatusCode;
+use lambda_http::http::header::RETRY_AFTER;
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::auth::{Authenticator, Scope};
+use shared::config::{AttemptSettings, Env, PocketBaseSettings};
+use shared::http::{
+    ApiError, Form, FormFields, Media, StartError, json_response, path_id, profile_id, read_form, source_ip,
+};
+use shared::pocketbase::{Error, NewVerification, PocketBase, ProfileOverview, RecordFile, VerificationRecord};
+use shared::types::{RecordId, Text};
+
+/// What is made once in a process's life.
+pub struct State {
+    authenticator: Authenticator,
+    pocketbase: PocketBase,
+    attempts: AttemptSettings,
+}
+
+impl State {
+    /// Reads the settings and signs in at PocketBase.
+    ///
+    /// # Errors
+    /// When a setting is missing or malformed.
+    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
+        Ok(Self {
+            authenticator: Authenticator::from_env(env)?,
+            attempts: AttemptSettings::from_env(env)?,
+            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
+        })
+    }
+}
+
+/// What the form may hold.
+const FIELDS: FormFields = FormFields {
+    texts: &[
+        "liveness_session_id",
+        "liveness_confidence",
+        "document_type",
+        "liveness_status",
+        "document_number",
+        "country",
+        "name",
+        "address",
+        "gender",
+        "date_of_birth",
+        "fingerprint",
+        "ip_address",
+    ],
+    files: &[("facial_photo", Media::Image), ("document_front", Media::Image), ("document_back", Media::Image)],
+};
+
+/// The text fields that the route requires.
+const REQUIRED: [&str; 4] = ["liveness_session_id", "liveness_confidence", "document_type", "liveness_status"];
+
+#[derive(Serialize)]
+struct VerificationView<'a> {
+    id: &'a RecordId,
+    profile: &'a RecordId,
+    liveness_session_id: &'a str,
+    liveness_confidence: f64,
+    document_type: &'a str,
+    document_number: &'a str,
+    facial_photo: &'a str,
+    document_front: &'a str,
+    document_back: &'a str,
+    country: &'a str,
+    liveness_status: &'a str,
+    name: &'a str,
+    address: &'a str,
+    created: &'a str,
+    updated: &'a str,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// 400 for a bad field or file, or listing all that is missing; 401; 403 for a missing scope or another profile than a flow
+/// token's; 404; 409 for a flow token once the profile is decided; 413; 415; 429 when a flow token has used up its attempts;
+/// PocketBase's failures.
+pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    let id = path_id(&request);
+    let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
+    caller.require_for(Scope::VerificationHistoryWrite, &id)?;
+    let id = profile_id(&id)?;
+    let source_ip = source_ip(&request);
+    let form = read_form(request, &FIELDS).await?;
+    let profile = state.pocketbase.profile_overview(&id, caller.teams()).await?;
+    let profile = profile.ok_or_else(ApiError::profile_not_found)?;
+    if caller.is_flow() && profile.is_decided() {
+        return Err(ApiError::already_decided());
+    }
+    let files = files(&form, &profile)?;
+    let mut verification = verification(id, &form, source_ip)?;
+    let record = match caller.is_flow() {
+        false => state.pocketbase.create_verification(&verification, &files).await?,
+        true => {
+            // Two requests that count the same number of attempts take the same name, and the index lets one of them have
+            // it: the other takes the next, so that no race gets past the limit.
+            let mut attempt = profile.flow_attempts_today + 1;
+            loop {
+                if attempt > state.attempts.per_day {
+                    return Err(too_many_attempts());
+                }
+                verification.flow_attempt = Some(format!("{}#{attempt}", profile.today));
+                match state.pocketbase.create_verification(&verification, &files).await {
+                    Err(Error::NotUnique(_)) => attempt += 1,
+                    outcome => break outcome?,
+                }
+            }
+        }
+    };
+    Ok(json_response(StatusCode::CREATED, &body(&record)))
+}
+
+/// Where each file comes from, or everything that is missing, in one error.
+fn files(form: &Form, profile: &ProfileOverview) -> Result<Vec<(&'static str, RecordFile)>, ApiError> {
+    let document_type = form.get::<Text<64>>("document_type")?;
+    let is_passport = document_type.as_ref().is_some_and(|kind| kind.as_str().eq_ignore_ascii_case("passport"));
+    let needs_back = document_type.is_some() && !is_passport;
+    let mut required = REQUIRED.to_vec();
+    required.extend(["facial_photo", "document_front"]);
+    required.extend(needs_back.then_some("document_back"));
+    let stored = [
+        ("facial_photo", &profile.facial_photo),
+        ("document_front", &profile.document_front),
+        ("document_back", &profile.document_back),
+    ];
+    let files: Vec<_> = stored
+        .into_iter()
+        .filter_map(|(field, stored)| match form.files.get(field) {
+            Some(file) => Some((field, RecordFile::Sent(file.clone()))),
+            None if stored.is_empty() => None,
+            None => Some((field, RecordFile::OfProfile(stored.clone()))),
+        })
+        .collect();
+    let is_there = |name: &str| form.has(name) || files.iter().any(|(field, _)| *field == name);
+    let missing: Vec<_> = required.iter().copied().filter(|name| !is_there(name)).collect();
+    if missing.is_empty() { Ok(files) } else { Err(ApiError::missing_fields(&required, &missing)) }
+}
+
+fn verification(profile: RecordId, form: &Form, source_ip: Option<String>) -> Result<NewVerification, ApiError> {
+    let absent = |field: &str| ApiError::missing_fields(&REQUIRED, &[field]);
+    let claimed_ip: Option<Text<45>> = form.get("ip_address")?;
+    let ip_address = match claimed_ip {
+        Some(claimed) => match claimed.as_str().parse::<IpAddr>() {
+            Ok(address) => Some(address.to_string()),
+            Err(_) => return Err(ApiError::invalid_field("ip_address", "must be an IPv4 or IPv6 address")),
+        },
+        None => source_ip,
+    };
+    Ok(NewVerification {
+        profile,
+        status: "pending",
+        liveness_session_id: form.get("liveness_session_id")?.ok_or_else(|| absent("liveness_session_id"))?,
+        liveness_confidence: form.get("liveness_confidence")?.ok_or_else(|| absent("liveness_confidence"))?,
+        liveness_status: form.get("liveness_status")?.ok_or_else(|| absent("liveness_status"))?,
+        // A claim, until it has been compared with what AWS said of the session.
+        liveness_verified: false,
+        document_type: form.get("document_type")?.ok_or_else(|| absent("document_type"))?,
+        document_number: form.get("document_number")?,
+        country: form.get("country")?,
+        name: form.get("name")?,
+        address: form.get("address")?,
+        gender: form.get("gender")?,
+        date_of_birth: form.get("date_of_birth")?,
+        fingerprint: fingerprint(form)?,
+        ip_address,
+        flow_attempt: None,
+    })
+}
+
+/// FingerprintJS's visitor data, which is JSON; a bare visitor or event id is kept as a string.
+fn fingerprint(form: &Form) -> Result<Option<Value>, ApiError> {
+    match form.get_json("fingerprint") {
+        Ok(data) => Ok(data),
+        Err(_) => Ok(form.get::<Text<128>>("fingerprint")?.map(|id| Value::from(id.as_str()))),
+    }
+}
+
+fn too_many_attempts() -> ApiError {
+    let now = Utc::now().time();
+    let until_midnight = 86_400 - now.signed_duration_since(NaiveTime::MIN).num_seconds();
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many verification attempts")
+        .message("This profile has used up its attempts for today; try again tomorrow (UTC)")
+        .header(RETRY_AFTER, &until_midnight.to_string())
+}
+
+fn body(record: &VerificationRecord) -> Value {
+    let view = VerificationView {
+        id: &record.id,
+        profile: &record.profile,
+        liveness_session_id: &record.liveness_session_id,
+        liveness_confidence: record.liveness_confidence,
+        document_type: &record.document_type,
+        document_number: &record.document_number,
+        facial_photo: &record.facial_photo,
+        document_front: &record.document_front,
+        document_back: &record.document_back,
+        country: &record.country,
+        liveness_status: &record.liveness_status,
+        name: &record.name,
+        address: &record.address,
+        created: &record.created,
+        updated: &record.updated,
+    };
+    json!({ "success": true, "message": "Verification history record created", "data": view })
+}

@@ -1,0 +1,139 @@
+//! PATCH /api/profiles/{id}: changes fields of a profile and stores its files.
+//!
+//! All of a request is written to PocketBase at once, so that a process that dies in the middle leaves the profile as it
+//! was. PocketBase calls: two, one to see whose the profile is and one to write.
+
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::auth::{Authenticator, Scope};
+use shared::config::{Env, PocketBaseSettings};
+use shared::http::{ApiError, Form, FormFields, Media, StartError, json_response, path_id, profile_id, read_form};
+use shared::pocketbase::{PocketBase, ProfileChanges, ProfileRecord};
+use shared::types::RecordId;
+
+/// What is made once in a process's life.
+pub struct State {
+    authenticator: Authenticator,
+    pocketbase: PocketBase,
+}
+
+impl State {
+    /// Reads the settings and signs in at PocketBase.
+    ///
+    /// # Errors
+    /// When a setting is missing or malformed.
+    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
+        Ok(Self {
+            authenticator: Authenticator::from_env(env)?,
+            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
+        })
+    }
+}
+
+/// What the form may hold.
+const FIELDS: FormFields = FormFields {
+    texts: &[
+        "verification_status",
+        "document_type",
+        "document_number",
+        "document_name",
+        "country",
+        "face_liveness_session_id",
+        "face_liveness_confidence",
+        "face_liveness_status",
+        "face_liveness_result",
+    ],
+    files: &[
+        ("document_front", Media::Image),
+        ("document_back", Media::Image),
+        ("facial_photo", Media::Image),
+        ("facial_video", Media::Video),
+    ],
+};
+
+/// The one text field that a flow token may set: it names the session that AWS will be asked about.
+const FLOW_TEXT: &str = "face_liveness_session_id";
+
+#[derive(Serialize)]
+struct ProfileView<'a> {
+    id: &'a RecordId,
+    status: &'a str,
+    document_type: &'a str,
+    document_number: &'a str,
+    document_name: &'a str,
+    country: &'a str,
+    document_front: &'a str,
+    document_back: &'a str,
+    facial_photo: &'a str,
+    facial_video: &'a str,
+    updated: &'a str,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// 400 for a bad field, a bad file, or nothing to update; 401; 403 for a missing scope, another profile than a flow token's,
+/// or a field that a flow token may not set; 404; 409 for a flow token once the profile is decided; 413; 415; PocketBase's
+/// failures.
+pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    let id = path_id(&request);
+    let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
+    caller.require_for(Scope::ProfilesWrite, &id)?;
+    let id = profile_id(&id)?;
+    let form = read_form(request, &FIELDS).await?;
+    if caller.is_flow()
+        && let Some(field) = FIELDS.texts.iter().find(|field| **field != FLOW_TEXT && form.has(field))
+    {
+        return Err(ApiError::insufficient_scope(Scope::ProfilesWrite)
+            .with("field", *field)
+            .message(format!("A flow token cannot set {field}")));
+    }
+    let changes = changes(form)?.ok_or_else(|| {
+        ApiError::new(StatusCode::BAD_REQUEST, "Nothing to update").message("Send at least one field or file to change")
+    })?;
+    let profile = state.pocketbase.profile_overview(&id, caller.teams()).await?;
+    let profile = profile.ok_or_else(ApiError::profile_not_found)?;
+    if caller.is_flow() && profile.is_decided() {
+        return Err(ApiError::already_decided());
+    }
+    let record = state.pocketbase.update_profile(&id, &changes).await?;
+    Ok(json_response(StatusCode::OK, &body(&record)))
+}
+
+/// What a form changes; `None` for nothing.
+fn changes(form: Form) -> Result<Option<ProfileChanges>, ApiError> {
+    if form.files.is_empty() && !FIELDS.texts.iter().any(|field| form.has(field)) {
+        return Ok(None);
+    }
+    Ok(Some(ProfileChanges {
+        verification_status: form.get("verification_status")?,
+        document_type: form.get("document_type")?,
+        document_number: form.get("document_number")?,
+        document_name: form.get("document_name")?,
+        country: form.get("country")?,
+        face_liveness_session_id: form.get("face_liveness_session_id")?,
+        face_liveness_confidence: form.get("face_liveness_confidence")?,
+        face_liveness_status: form.get("face_liveness_status")?,
+        face_liveness_result: form.get_json("face_liveness_result")?,
+        files: form.files.into_iter().collect(),
+    }))
+}
+
+fn body(record: &ProfileRecord) -> Value {
+    let view = ProfileView {
+        id: &record.id,
+        status: &record.verification_status,
+        document_type: &record.document_type,
+        document_number: &record.document_number,
+        document_name: &record.document_name,
+        country: &record.country,
+        document_front: &record.document_front,
+        document_back: &record.document_back,
+        facial_photo: &record.facial_photo,
+        facial_video: &record.facial_video,
+        updated: &record.updated,
+    };
+    json!({ "success": true, "message": "Record updated successfully", "data": view })
+}

@@ -1,0 +1,428 @@
+//! Settings, read once when a process starts: one struct per topic, each field named with its variable.
+//!
+//! A variable that is missing or malformed stops the function with a message that names the variable and never its value.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use crate::auth::Scope;
+use crate::types::Team;
+
+/// Why a function cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A variable that the function needs is not set.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// A variable is set to something unusable.
+    #[error("{name} {reason}")]
+    Malformed {
+        /// The variable.
+        name: &'static str,
+        /// What it must be.
+        reason: String,
+    },
+}
+
+fn malformed(name: &'static str, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Malformed { name, reason: reason.into() }
+}
+
+/// The variables a process was started with. An empty one counts as not set.
+#[derive(Clone, Default)]
+pub struct Env(HashMap<String, String>);
+
+impl Env {
+    /// The variables of this process.
+    pub fn from_process() -> Self {
+        // `vars` would panic on a variable that is not Unicode.
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// The value of a variable, trimmed, unless empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable that must be set.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn require(&self, name: &'static str) -> Result<&str, ConfigError> {
+        self.get(name).ok_or(ConfigError::Missing(name))
+    }
+
+    fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(_) => Err(malformed(name, "must be true or false")),
+        }
+    }
+
+    fn number<T: FromStr + PartialOrd + std::fmt::Display>(
+        &self,
+        name: &'static str,
+        default: T,
+        allowed: RangeInclusive<T>,
+    ) -> Result<T, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let wrong = || malformed(name, format!("must be a number from {} to {}", allowed.start(), allowed.end()));
+        text.parse().ok().filter(|value| allowed.contains(value)).ok_or_else(wrong)
+    }
+
+    fn url(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let valid = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if valid {
+            Ok(Some(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(malformed(name, "must be an http or https URL"))
+        }
+    }
+
+    fn team(&self, name: &'static str) -> Result<Option<Team>, ConfigError> {
+        self.get(name).map(Team::from_str).transpose().map_err(|invalid| malformed(name, invalid.0))
+    }
+}
+
+impl FromIterator<(String, String)> for Env {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+/// How to reach PocketBase, and as whom.
+#[derive(Clone)]
+pub struct PocketBaseSettings {
+    /// `POCKETBASE_URL`, without a trailing slash.
+    pub url: String,
+    /// `PB_AUTH_COLLECTION`: `users` (default) or `_superusers`.
+    pub auth_collection: String,
+    /// `PB_USER_EMAIL`.
+    pub email: String,
+    /// `PB_USER_PASSWORD`.
+    pub password: String,
+    /// `PB_TIMEOUT_MS`: the longest that one call may take, 100 to 20,000 ms, 8,000 by default. A request makes at most
+    /// two or three, inside the 29 s of a function.
+    pub timeout: Duration,
+}
+
+impl PocketBaseSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let auth_collection = env.get("PB_AUTH_COLLECTION").unwrap_or("users");
+        if !matches!(auth_collection, "users" | "_superusers") {
+            return Err(malformed("PB_AUTH_COLLECTION", "must be users or _superusers"));
+        }
+        Ok(Self {
+            url: env.url("POCKETBASE_URL")?.ok_or(ConfigError::Missing("POCKETBASE_URL"))?,
+            auth_collection: auth_collection.to_owned(),
+            email: env.require("PB_USER_EMAIL")?.to_owned(),
+            password: env.require("PB_USER_PASSWORD")?.to_owned(),
+            timeout: Duration::from_millis(env.number("PB_TIMEOUT_MS", 8_000, 100..=20_000)?),
+        })
+    }
+}
+
+/// How bearer tokens are signed and judged.
+#[derive(Clone)]
+pub struct JwtSettings {
+    /// `JWT_SECRET`, at least 32 bytes: an HS256 key shorter than its hash is weak (RFC 7518, 3.2).
+    pub secret: String,
+    /// `JWT_ISSUER`: put into tokens, and required of them, when set.
+    pub issuer: Option<String>,
+    /// `JWT_AUDIENCE`: likewise.
+    pub audience: Option<String>,
+    /// `JWT_TTL_SECONDS`: how long a machine token is valid, 60 to 86,400 s, 3,600 by default.
+    pub ttl: Duration,
+    /// `FLOW_TOKEN_TTL_SECONDS`: how long a flow token is valid, 60 to 86,400 s, 1,800 by default.
+    pub flow_ttl: Duration,
+}
+
+impl JwtSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed, or the secret is too short.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let secret = env.require("JWT_SECRET")?;
+        if secret.len() < 32 {
+            return Err(malformed("JWT_SECRET", "must be at least 32 bytes long"));
+        }
+        Ok(Self {
+            secret: secret.to_owned(),
+            issuer: env.get("JWT_ISSUER").map(str::to_owned),
+            audience: env.get("JWT_AUDIENCE").map(str::to_owned),
+            ttl: Duration::from_secs(env.number("JWT_TTL_SECONDS", 3_600, 60..=86_400)?),
+            flow_ttl: Duration::from_secs(env.number("FLOW_TOKEN_TTL_SECONDS", 1_800, 60..=86_400)?),
+        })
+    }
+}
+
+/// A client that may ask for machine tokens.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenClient {
+    /// Its public name, the `sub` and `client_id` of its tokens.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// The partner it belongs to.
+    #[serde(default)]
+    pub partner_id: Option<String>,
+    /// The team whose records it sees; without one it sees only records that have none.
+    #[serde(default)]
+    pub team_id: Option<Team>,
+    /// Whether it sees the records of every team.
+    #[serde(default)]
+    pub all_teams: bool,
+    /// What its tokens may allow.
+    pub scopes: Vec<Scope>,
+}
+
+/// The clients of POST /api/auth/token.
+#[derive(Clone)]
+pub struct TokenClientSettings {
+    /// `JWT_CLIENTS_JSON`, an array, followed by the one client of `JWT_CLIENT_ID`, `JWT_CLIENT_SECRET`,
+    /// `JWT_CLIENT_SCOPES`, `JWT_CLIENT_PARTNER_ID` and `JWT_CLIENT_TEAM_ID`. Empty when neither is set.
+    pub clients: Vec<TokenClient>,
+}
+
+impl TokenClientSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the JSON is malformed, names an unknown scope or a client twice, or a client has no secret.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        const JSON: &str = "JWT_CLIENTS_JSON";
+        let mut clients: Vec<TokenClient> = match env.get(JSON) {
+            // serde's messages can quote the input, which holds secrets: only the place is told.
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                malformed(JSON, format!("must be a JSON array of clients (see line {line}, column {column})"))
+            })?,
+            None => Vec::new(),
+        };
+        if let Some(client_id) = env.get("JWT_CLIENT_ID") {
+            let scopes = env.get("JWT_CLIENT_SCOPES").unwrap_or_default();
+            clients.push(TokenClient {
+                client_id: client_id.to_owned(),
+                client_secret: env.require("JWT_CLIENT_SECRET")?.to_owned(),
+                partner_id: env.get("JWT_CLIENT_PARTNER_ID").map(str::to_owned),
+                team_id: env.team("JWT_CLIENT_TEAM_ID")?,
+                all_teams: false,
+                scopes: scopes
+                    .split([' ', ','])
+                    .filter(|scope| !scope.is_empty())
+                    .map(|scope| scope.parse().map_err(|()| malformed("JWT_CLIENT_SCOPES", "names an unknown scope")))
+                    .collect::<Result<_, _>>()?,
+            });
+        }
+        let mut names: Vec<_> = clients.iter().map(|client| client.client_id.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() < clients.len() {
+            return Err(malformed(JSON, "names a client twice"));
+        }
+        if clients.iter().any(|client| client.client_id.is_empty() || client.client_secret.is_empty()) {
+            return Err(malformed(JSON, "has a client without id or secret"));
+        }
+        Ok(Self { clients })
+    }
+}
+
+/// Static API keys.
+#[derive(Clone, Default)]
+pub struct ApiKeySettings {
+    /// `VALID_API_KEYS`, comma separated.
+    pub keys: Vec<String>,
+    /// `DEFAULT_TEAM_ID`: the team of whoever calls with one of them.
+    pub team: Option<Team>,
+}
+
+impl ApiKeySettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a key is shorter than 16 characters, or the team is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let keys =
+            env.get("VALID_API_KEYS").unwrap_or_default().split(',').map(str::trim).filter(|key| !key.is_empty());
+        let keys: Vec<_> = keys.map(str::to_owned).collect();
+        if keys.iter().any(|key| key.len() < 16) {
+            return Err(malformed("VALID_API_KEYS", "has a key shorter than 16 characters"));
+        }
+        Ok(Self { keys, team: env.team("DEFAULT_TEAM_ID")? })
+    }
+}
+
+/// Where people are sent.
+#[derive(Clone)]
+pub struct LinkSettings {
+    /// `CLIENT_URL`: the hosted flow of the bearer contract, without a trailing slash.
+    pub client_url: String,
+    /// `IDENTIVIA_FRONTEND_URL`: the hosted flow of the key contract; `https://identivia.com` by default.
+    pub frontend_url: String,
+}
+
+impl LinkSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When `CLIENT_URL` is missing, or one of them is not a URL.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let frontend_url = env.url("IDENTIVIA_FRONTEND_URL")?;
+        Ok(Self {
+            client_url: env.url("CLIENT_URL")?.ok_or(ConfigError::Missing("CLIENT_URL"))?,
+            frontend_url: frontend_url.unwrap_or_else(|| "https://identivia.com".to_owned()),
+        })
+    }
+}
+
+/// What is answered without a credential. Both are off unless asked for.
+#[derive(Clone, Copy, Default)]
+pub struct PublicSettings {
+    /// `PUBLIC_HEALTH`: GET / tells anyone that the service is up.
+    pub health: bool,
+    /// `PUBLIC_STATUS_LOOKUP`: GET /api/profiles/{id} shows a profile to whoever has its id.
+    pub status_lookup: bool,
+}
+
+impl PublicSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When one of them is neither true nor false.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { health: env.flag("PUBLIC_HEALTH")?, status_lookup: env.flag("PUBLIC_STATUS_LOOKUP")? })
+    }
+}
+
+/// What GET / tells of the other services. It says what is configured and calls none of them.
+#[derive(Clone)]
+pub struct ServiceSettings {
+    /// Long-term AWS keys, or `LIVENESS_CLIENT_ROLE_ARN`. A function's own role (keys with a session token) does not count.
+    pub aws_configured: bool,
+    /// `OPENAI_MODEL`, `o4-mini` by default.
+    pub openai_model: String,
+    /// `OPENAI_API_KEY` is set.
+    pub openai_configured: bool,
+    /// `FACE_LIVENESS_THRESHOLD`: from which confidence a session is live, 0 to 100, 75 by default.
+    pub face_liveness_threshold: f64,
+    /// `FINGERPRINT_SECRET_KEY` is set.
+    pub fingerprint_configured: bool,
+}
+
+impl ServiceSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the threshold is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let set = |name| env.get(name).is_some();
+        let long_term_keys = set("AWS_ACCESS_KEY_ID") && set("AWS_SECRET_ACCESS_KEY") && !set("AWS_SESSION_TOKEN");
+        Ok(Self {
+            aws_configured: long_term_keys || set("LIVENESS_CLIENT_ROLE_ARN"),
+            openai_model: env.get("OPENAI_MODEL").unwrap_or("o4-mini").to_owned(),
+            openai_configured: set("OPENAI_API_KEY"),
+            face_liveness_threshold: env.number("FACE_LIVENESS_THRESHOLD", 75.0, 0.0..=100.0)?,
+            fingerprint_configured: set("FINGERPRINT_SECRET_KEY"),
+        })
+    }
+}
+
+/// How often a person may try.
+#[derive(Clone, Copy)]
+pub struct AttemptSettings {
+    /// `MAX_VERIFICATION_ATTEMPTS`: verification records made with flow tokens per profile and UTC day, 1 to 1,000, 5 by
+    /// default.
+    pub per_day: u32,
+}
+
+impl AttemptSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the variable is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { per_day: env.number("MAX_VERIFICATION_ATTEMPTS", 5, 1..=1_000)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn env(variables: &[(&str, &str)]) -> Env {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn complaint<T>(result: Result<T, ConfigError>) -> String {
+        result.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_weak_or_missing_jwt_secret_stops_the_function() {
+        assert_eq!(complaint(JwtSettings::from_env(&env(&[]))), "JWT_SECRET is not set");
+        let weak = env(&[("JWT_SECRET", "0123456789012345678901234567890")]);
+        assert_eq!(complaint(JwtSettings::from_env(&weak)), "JWT_SECRET must be at least 32 bytes long");
+        assert!(JwtSettings::from_env(&env(&[("JWT_SECRET", "01234567890123456789012345678901")])).is_ok());
+    }
+
+    #[test]
+    fn a_missing_pocketbase_variable_is_named() {
+        let all = [("POCKETBASE_URL", "http://127.0.0.1:8090/"), ("PB_USER_EMAIL", "a@b.c"), ("PB_USER_PASSWORD", "p")];
+        assert_eq!(PocketBaseSettings::from_env(&env(&all)).unwrap().url, "http://127.0.0.1:8090");
+        for missing in ["POCKETBASE_URL", "PB_USER_EMAIL", "PB_USER_PASSWORD"] {
+            let rest: Vec<_> = all.iter().copied().filter(|(name, _)| *name != missing).collect();
+            assert_eq!(complaint(PocketBaseSettings::from_env(&env(&rest))), format!("{missing} is not set"));
+        }
+    }
+
+    #[test]
+    fn malformed_clients_stop_the_function_without_showing_a_secret() {
+        for bad in [
+            "not json",
+            r#"{"client_id":"a"}"#,
+            r#"[{"client_id":"a","client_secret":"hush-hush","scopes":["no:such"]}]"#,
+            r#"[{"client_id":"a","client_secret":"hush-hush","scopes":[],"extra":1}]"#,
+            r#"[{"client_id":"a","client_secret":"","scopes":[]}]"#,
+            r#"[{"client_id":"a","client_secret":"hush-hush","scopes":[]},{"client_id":"a","client_secret":"b","scopes":[]}]"#,
+        ] {
+            let complaint = complaint(TokenClientSettings::from_env(&env(&[("JWT_CLIENTS_JSON", bad)])));
+            assert!(complaint.starts_with("JWT_CLIENTS_JSON "), "{bad}: {complaint}");
+            assert!(!complaint.contains("hush"), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn malformed_switches_numbers_and_urls_stop_the_function() {
+        assert!(PublicSettings::from_env(&env(&[("PUBLIC_HEALTH", "maybe")])).is_err());
+        assert!(AttemptSettings::from_env(&env(&[("MAX_VERIFICATION_ATTEMPTS", "0")])).is_err());
+        assert!(ServiceSettings::from_env(&env(&[("FACE_LIVENESS_THRESHOLD", "101")])).is_err());
+        assert!(LinkSettings::from_env(&env(&[("CLIENT_URL", "app.example.com")])).is_err());
+        assert!(ApiKeySettings::from_env(&env(&[("VALID_API_KEYS", "short")])).is_err());
+    }
+
+    #[test]
+    fn a_functions_own_role_is_not_a_configured_aws() {
+        let mut keys = vec![("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        assert!(ServiceSettings::from_env(&env(&keys)).unwrap().aws_configured);
+        keys.push(("AWS_SESSION_TOKEN", "t"));
+        assert!(!ServiceSettings::from_env(&env(&keys)).unwrap().aws_configured);
+        keys.push(("LIVENESS_CLIENT_ROLE_ARN", "arn:aws:iam::123456789012:role/liveness"));
+        assert!(ServiceSettings::from_env(&env(&keys)).unwrap().aws_configured);
+    }
+}

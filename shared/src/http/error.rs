@@ -1,0 +1,179 @@
+//! What a caller is told when something is wrong.
+
+use std::fmt::Display;
+
+use lambda_http::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use lambda_http::http::{Method, StatusCode};
+use lambda_http::{Body, Response};
+use serde_json::{Map, Value};
+
+use super::json_response;
+use crate::auth::Scope;
+use crate::pocketbase;
+
+/// How long a caller is asked to wait when PocketBase cannot be reached, in seconds.
+const RETRY_SECONDS: u64 = 5;
+
+/// An answer that is not a success: a status and `{"error", "message"?, …}` for the caller, and a cause for the log.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    body: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<String>,
+}
+
+impl ApiError {
+    /// An error with the status and the short text that callers may branch on.
+    pub fn new(status: StatusCode, error: &str) -> Self {
+        let body = Map::from_iter([("error".to_owned(), Value::from(error))]);
+        Self { status, body, headers: Vec::new(), cause: None }
+    }
+
+    /// Adds what to do about it.
+    pub fn message(self, message: impl Into<String>) -> Self {
+        self.with("message", message.into())
+    }
+
+    /// Adds a field to the body.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header, unless its value cannot be one.
+    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+
+    /// Adds what happened, for the log alone.
+    pub fn because(mut self, cause: impl Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// 400 naming one field and what it must be.
+    pub fn invalid_field(field: &str, reason: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Invalid field").with("field", field).message(format!("{field} {reason}"))
+    }
+
+    /// 400 naming the fields that a route requires and those of them that are absent.
+    pub fn missing_fields(required: &[&str], missing: &[&str]) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Missing required fields")
+            .with("required", required)
+            .with("missing", missing)
+    }
+
+    /// 401 for a request without credential.
+    pub fn missing_bearer() -> Self {
+        Self::unauthorized("Missing bearer token", "Bearer realm=\"identivia\"")
+    }
+
+    /// 401 for a token that is malformed, forged or not for this API.
+    pub fn invalid_bearer() -> Self {
+        Self::unauthorized("Invalid bearer token", "Bearer realm=\"identivia\", error=\"invalid_token\"")
+    }
+
+    /// 401 for a token that was good once.
+    pub fn bearer_expired() -> Self {
+        let challenge = "Bearer realm=\"identivia\", error=\"invalid_token\", error_description=\"The token expired\"";
+        Self::unauthorized("Bearer token expired", challenge)
+    }
+
+    /// 401 for an API key that is none of ours.
+    pub fn invalid_api_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Invalid or missing API key")
+    }
+
+    fn unauthorized(error: &str, challenge: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, error).header(WWW_AUTHENTICATE, challenge)
+    }
+
+    /// 403 naming the scope that would be needed.
+    pub fn insufficient_scope(scope: Scope) -> Self {
+        let challenge = format!("Bearer realm=\"identivia\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        Self::new(StatusCode::FORBIDDEN, "Insufficient scope")
+            .with("required", [scope.as_str()].as_slice())
+            .header(WWW_AUTHENTICATE, &challenge)
+    }
+
+    /// 404 for a profile that does not exist or is not the caller's.
+    pub fn profile_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Identivia record not found").message("Invalid or expired ID")
+    }
+
+    /// 409 for a person who would change a profile that has been decided.
+    pub fn already_decided() -> Self {
+        Self::new(StatusCode::CONFLICT, "Profile already decided")
+            .message("This verification is finished and can no longer be changed")
+    }
+
+    /// 413 with what fits.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request too large").message(message)
+    }
+
+    /// 415 naming the type that a route takes.
+    pub fn wrong_type(expected: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type")
+            .message(format!("Send Content-Type: {expected}"))
+    }
+
+    /// 405 naming the methods that the path takes.
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
+        let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").header(ALLOW, &allowed.join(", "))
+    }
+
+    /// 500 for what should not happen.
+    pub fn internal(cause: impl Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error").because(cause)
+    }
+
+    /// 504 for an upstream that did not answer in time.
+    pub fn upstream_timeout(cause: impl Display) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Upstream timeout")
+            .message("A service that this request needs did not answer in time; try again")
+            .because(cause)
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, for the log.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = json_response(self.status, &self.body);
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl From<pocketbase::Error> for ApiError {
+    fn from(error: pocketbase::Error) -> Self {
+        use pocketbase::Error;
+        match &error {
+            Error::Unreachable(_) | Error::Busy { .. } => {
+                let seconds =
+                    if let Error::Busy { retry_after: Some(seconds) } = error { seconds } else { RETRY_SECONDS };
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
+                    .message("The system of record cannot be reached; try again shortly")
+                    .header(RETRY_AFTER, &seconds.to_string())
+                    .because(error)
+            }
+            Error::TimedOut => Self::upstream_timeout(error),
+            Error::NotUnique(_) | Error::BadAnswer(_) | Error::SignInRefused(_) => {
+                Self::new(StatusCode::BAD_GATEWAY, "Bad gateway")
+                    .message("The system of record answered unexpectedly; try again later")
+                    .because(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `multipart/form-data` bodies: text fields and files, each known to its route by name.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use futures_util::stream;
+use lambda_http::http::StatusCode;
+use lambda_http::http::header::CONTENT_TYPE;
+use lambda_http::{Body, Request};
+use multer::Multipart;
+
+use super::ApiError;
+
+/// What the files of one request may weigh together, in bytes. A Lambda request is at most 6 MiB of JSON with the body in
+/// Base64, so that 4.7 MB is the most that could ever arrive (AWS Lambda quotas, synchronous payload).
+pub const MAX_INLINE_FILES: usize = 4_400_000;
+
+/// The largest body that is parsed, in bytes: Lambda's own limit, for gateways that have none.
+const MAX_BODY: usize = 6 * 1024 * 1024;
+
+/// The largest text field, in bytes.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// The most parts in a form. No route has more than 20 fields.
+const MAX_PARTS: usize = 32;
+
+/// What a file must be, judged by its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// A still image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF.
+    Image,
+    /// A video: MP4, QuickTime, WebM, Matroska, AVI, MPEG and the like.
+    Video,
+}
+
+/// The fields that a form may have.
+pub struct FormFields {
+    /// Text fields. Others are passed over.
+    pub texts: &'static [&'static str],
+    /// File fields. Others are refused.
+    pub files: &'static [(&'static str, Media)],
+}
+
+/// A file of a form, its type known by its bytes.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its content.
+    pub bytes: Bytes,
+    /// Its media type, such as `image/jpeg`.
+    pub media_type: &'static str,
+    /// The file name extension of that type, without a dot.
+    pub extension: &'static str,
+}
+
+/// A form that has been read.
+#[derive(Debug, Default)]
+pub struct Form {
+    texts: BTreeMap<&'static str, String>,
+    /// Its files by field.
+    pub files: BTreeMap<&'static str, File>,
+}
+
+impl Form {
+    /// A text field, parsed. An empty one counts as absent.
+    ///
+    /// # Errors
+    /// 400 naming the field when it does not parse.
+    pub fn get<T: FromStr<Err: Display>>(&self, field: &str) -> Result<Option<T>, ApiError> {
+        let text = self.texts.get(field).filter(|text| !text.trim().is_empty());
+        text.map(|text| text.parse().map_err(|reason| ApiError::invalid_field(field, reason))).transpose()
+    }
+
+    /// A text field that holds JSON.
+    ///
+    /// # Errors
+    /// 400 naming the field when it does not.
+    pub fn get_json(&self, field: &str) -> Result<Option<serde_json::Value>, ApiError> {
+        let text = self.texts.get(field).filter(|text| !text.trim().is_empty());
+        text.map(|text| serde_json::from_str(text).map_err(|_| ApiError::invalid_field(field, "must be JSON")))
+            .transpose()
+    }
+
+    /// Whether a text field has a value.
+    pub fn has(&self, field: &str) -> bool {
+        self.texts.get(field).is_some_and(|text| !text.trim().is_empty())
+    }
+}
+
+/// Reads a form.
+///
+/// # Errors
+/// 415 for another content type; 413 when files or a text field are too large; 400 naming the field for an unknown file
+/// field, a second value in one field, an empty file, or a file whose bytes are not what the field takes; 400 for a body that
+/// is not the form it claims to be.
+pub async fn read_form(request: Request, fields: &FormFields) -> Result<Form, ApiError> {
+    let (parts, body) = request.into_parts();
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let boundary = multer::parse_boundary(content_type).map_err(|error| match error {
+        multer::Error::NoBoundary => malformed("The Content-Type has no boundary"),
+        _ => ApiError::wrong_type("multipart/form-data"),
+    })?;
+    let body = match body {
+        Body::Binary(bytes) => Bytes::from(bytes),
+        Body::Text(text) => Bytes::from(text),
+        _ => Bytes::new(),
+    };
+    if body.len() > MAX_BODY {
+        return Err(files_too_large());
+    }
+    let mut multipart = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
+    let mut form = Form::default();
+    let (mut parts, mut weight) = (0, 0);
+    while let Some(part) = multipart.next_field().await.map_err(truncated)? {
+        parts += 1;
+        if parts > MAX_PARTS {
+            return Err(malformed(&format!("A form has at most {MAX_PARTS} parts")));
+        }
+        let name = part.name().unwrap_or_default().to_owned();
+        let is_file = part.file_name().is_some();
+        let bytes = part.bytes().await.map_err(truncated)?;
+        if is_file {
+            weight += bytes.len();
+            if weight > MAX_INLINE_FILES {
+                return Err(files_too_large());
+            }
+            form.add_file(fields, &name, bytes)?;
+        } else {
+            form.add_text(fields, &name, &bytes)?;
+        }
+    }
+    Ok(form)
+}
+
+impl Form {
+    fn add_file(&mut self, fields: &FormFields, name: &str, bytes: Bytes) -> Result<(), ApiError> {
+        let known = fields.files.iter().find(|(field, _)| *field == name);
+        let (field, media) =
+            known.ok_or_else(|| ApiError::invalid_field(&shown(name), "is not a file field of this route"))?;
+        if bytes.is_empty() {
+            return Err(ApiError::invalid_field(field, "is an empty file"));
+        }
+        let (is_right, expected) = match media {
+            Media::Image => (infer::is_image(&bytes), "must be an image"),
+            Media::Video => (infer::is_video(&bytes), "must be a video"),
+        };
+        let kind = infer::get(&bytes).filter(|_| is_right).ok_or_else(|| ApiError::invalid_field(field, expected))?;
+        let file = File { bytes, media_type: kind.mime_type(), extension: kind.extension() };
+        match self.files.insert(field, file) {
+            Some(_) => Err(ApiError::invalid_field(field, "is given twice")),
+            None => Ok(()),
+        }
+    }
+
+    fn add_text(&mut self, fields: &FormFields, name: &str, bytes: &[u8]) -> Result<(), ApiError> {
+        if bytes.len() > MAX_TEXT {
+            return Err(ApiError::too_large(format!("A text field must be at most {MAX_TEXT} bytes"))
+                .with("field", shown(name)));
+        }
+        if fields.files.iter().any(|(field, _)| *field == name) {
+            return Err(ApiError::invalid_field(name, "must be a file"));
+        }
+        let Some(field) = fields.texts.iter().find(|field| **field == name) else { return Ok(()) };
+        let text = std::str::from_utf8(bytes).map_err(|_| ApiError::invalid_field(field, "must be UTF-8"))?;
+        match self.texts.insert(field, text.to_owned()) {
+            Some(_) => Err(ApiError::invalid_field(field, "is given twice")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A field name of the caller's, short enough to be shown.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+fn malformed(message: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "Invalid form").message(message)
+}
+
+fn truncated(error: multer::Error) -> ApiError {
+    malformed("The body is not complete multipart/form-data").because(error)
+}
+
+fn files_too_large() -> ApiError {
+    ApiError::too_large("The files of one request must be at most 4.4 MB together; send them one by one, or smaller")
+}

@@ -1,0 +1,9 @@
+//! The common crate of the functions: who is calling ([`auth`]), the system of record ([`pocketbase`]), requests and
+//! answers ([`http`]), typed settings ([`config`]) and the types that input is parsed into ([`types`]).
+
+pub mod auth;
+pub mod config;
+pub mod http;
+pub mod pocketbase;
+pub mod telemetry;
+pub mod types;

@@ -1,0 +1,51 @@
+//! `partners`: who has keys of their own.
+
+use serde::Deserialize;
+
+use super::filter::equals;
+use super::{Error, PocketBase};
+use crate::types::{RecordId, Team};
+
+/// What a partner's key is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Calls from the partner's servers.
+    Secret,
+    /// Opening the hosted page.
+    Publishable,
+}
+
+/// A partner, as found by one of its keys.
+#[derive(Debug, Clone)]
+pub struct Partner {
+    /// The partner's record.
+    pub id: RecordId,
+    /// Whose records it sees.
+    pub team: Option<Team>,
+    /// Which of its keys was used.
+    pub kind: KeyKind,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    id: RecordId,
+    team: String,
+    secret_key_hash: String,
+}
+
+impl PocketBase {
+    /// The active partner who has a key with this hash.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn partner_by_key_hash(&self, hash: &str) -> Result<Option<Partner>, Error> {
+        let (secret, publishable) = (equals("secret_key_hash", hash), equals("publishable_key_hash", hash));
+        let filter = format!("active=true && ({secret} || {publishable})");
+        let record: Option<Record> = self.first("partners", &filter, "id,team,secret_key_hash").await?;
+        Ok(record.map(|record| Partner {
+            id: record.id,
+            team: record.team.parse().ok(),
+            kind: if record.secret_key_hash == hash { KeyKind::Secret } else { KeyKind::Publishable },
+        }))
+    }
+}

@@ -1,0 +1,269 @@
+//! `profiles`: one record per person, and the view that shows each with what was last said of it.
+
+use reqwest::Method;
+use reqwest::multipart::Form;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::filter::{equals, visible_to};
+use super::verification_history::file_part;
+use super::{Call, Error, Payload, PocketBase, typed};
+use crate::http::File;
+use crate::types::{Confidence, RecordId, Team, Teams, Text, UserId, VerificationStatus};
+
+/// What makes a profile one person's: unique in `profiles`, made when the profile is, never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct DedupeKey(String);
+
+impl DedupeKey {
+    /// One record per team and `userID`.
+    pub fn of_user(team: Option<&Team>, user: &UserId) -> Self {
+        Self::hashed("user", team, [user.as_str()])
+    }
+
+    /// One record per team and document, its parts compared trimmed and case-folded.
+    pub fn of_document(team: Option<&Team>, document_type: &str, number: &str, country: &str) -> Self {
+        let folded = [document_type, number, country].map(|part| caseless::default_case_fold_str(part.trim()));
+        Self::hashed("document", team, folded.each_ref().map(String::as_str))
+    }
+
+    // Hashed, so that it has one length whatever it is made of, and needs no escaping in a filter. No part can hold a NUL.
+    fn hashed<const N: usize>(kind: &str, team: Option<&Team>, parts: [&str; N]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(team.map_or("", Team::as_str));
+        for part in parts {
+            hash.update("\0");
+            hash.update(part);
+        }
+        let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("{kind}:{hex}"))
+    }
+}
+
+/// A profile to be made. Absent fields are stored empty.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // The names are the collection's.
+pub struct NewProfile {
+    pub dedupe_key: DedupeKey,
+    pub team: Option<Team>,
+    pub user_id: Option<UserId>,
+    pub name: Option<Text<255>>,
+    pub document_type: Option<Text<64>>,
+    pub document_number: Option<Text<128>>,
+    pub country: Option<Text<128>>,
+    pub phone_number: Option<Text<64>>,
+    pub email: Option<Text<254>>,
+    pub security_level: Option<Text<64>>,
+    pub gender: Option<Text<32>>,
+    pub ip_address: Option<Text<45>>,
+    pub language: Option<Text<35>>,
+    pub verification_status: VerificationStatus,
+}
+
+/// Whether a profile was made or found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reused {
+    /// It is new.
+    No,
+    /// It was there, and nothing in it has changed.
+    Yes,
+}
+
+/// A profile with its newest status history entry and verification.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)] // The names are the view's.
+pub struct ProfileOverview {
+    pub id: RecordId,
+    pub team: String,
+    pub name: String,
+    pub document_type: String,
+    pub document_number: String,
+    pub country: String,
+    pub language: String,
+    pub security_level: String,
+    pub verification_status: String,
+    pub created: String,
+    pub document_front: String,
+    pub document_back: String,
+    pub facial_photo: String,
+    latest_status: String,
+    #[serde(flatten)]
+    verification: VerificationSummary,
+    /// How many verification records flow tokens have made today.
+    pub flow_attempts_today: u32,
+    /// The UTC day that PocketBase counts in, as `YYYY-MM-DD`.
+    pub today: String,
+}
+
+/// The newest verification of a profile.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs)] // The names are the view's.
+pub struct VerificationSummary {
+    #[serde(rename = "verification_id")]
+    pub id: String,
+    #[serde(rename = "verification_record_status")]
+    pub status: String,
+    pub liveness_session_id: String,
+    pub liveness_confidence: f64,
+    pub liveness_status: String,
+    #[serde(rename = "verification_document_type")]
+    pub document_type: String,
+    #[serde(rename = "verification_name")]
+    pub name: String,
+    #[serde(rename = "verification_document_number")]
+    pub document_number: String,
+    #[serde(rename = "verification_country")]
+    pub country: String,
+    #[serde(rename = "verification_created")]
+    pub created: String,
+    #[serde(rename = "verification_updated")]
+    pub updated: String,
+}
+
+impl ProfileOverview {
+    /// What was last recorded of the profile, else its own status.
+    pub fn status(&self) -> &str {
+        if self.latest_status.is_empty() { &self.verification_status } else { &self.latest_status }
+    }
+
+    /// The newest verification, if there is any.
+    pub fn verification(&self) -> Option<&VerificationSummary> {
+        (!self.verification.id.is_empty()).then_some(&self.verification)
+    }
+
+    /// Whether an outcome stands, in the profile itself or as the last word of its history.
+    pub fn is_decided(&self) -> bool {
+        is_decided(&self.verification_status, &self.latest_status)
+    }
+}
+
+/// Whether an outcome stands, in a profile's own status or as the last word of its history.
+pub(super) fn is_decided(verification_status: &str, latest_status: &str) -> bool {
+    let decided = |status: &str| status.parse().is_ok_and(VerificationStatus::is_decided);
+    decided(verification_status) || decided(latest_status)
+}
+
+/// What a request changes in a profile; all of it in one write.
+#[derive(Debug, Default, Serialize)]
+#[serde(default)]
+#[allow(missing_docs)] // The names are the collection's.
+pub struct ProfileChanges {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification_status: Option<VerificationStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_type: Option<Text<64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_number: Option<Text<128>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_name: Option<Text<255>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<Text<128>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub face_liveness_session_id: Option<Text<128>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub face_liveness_confidence: Option<Confidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub face_liveness_status: Option<Text<64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub face_liveness_result: Option<Value>,
+    /// Files by field.
+    #[serde(skip)]
+    pub files: Vec<(&'static str, File)>,
+}
+
+/// A profile after a change.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs)] // The names are the collection's.
+pub struct ProfileRecord {
+    pub id: RecordId,
+    pub verification_status: String,
+    pub document_type: String,
+    pub document_number: String,
+    pub document_name: String,
+    pub country: String,
+    pub document_front: String,
+    pub document_back: String,
+    pub facial_photo: String,
+    pub facial_video: String,
+    pub updated: String,
+}
+
+impl PocketBase {
+    /// Makes a profile, or finds the one that its dedupe key already names. However many ask at once, one record is made and
+    /// one of them is told that it is new: the unique index decides.
+    ///
+    /// One call for a new profile, two for a known one.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn create_profile(&self, profile: &NewProfile) -> Result<(RecordId, Reused), Error> {
+        #[derive(Deserialize)]
+        struct Found {
+            id: RecordId,
+        }
+        let fields = serde_json::to_value(profile).map_err(|error| Error::BadAnswer(error.to_string()))?;
+        match self.create::<Found>("profiles", Payload::Json(&fields)).await {
+            Ok(made) => Ok((made.id, Reused::No)),
+            Err(Error::NotUnique(field)) if field == "dedupe_key" => {
+                let filter = equals("dedupe_key", &profile.dedupe_key.0);
+                let found: Option<Found> = self.first("profiles", &filter, "id").await?;
+                let found = found.ok_or_else(|| Error::BadAnswer("a profile that was there is gone".to_owned()))?;
+                Ok((found.id, Reused::Yes))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A profile that a caller sees, with what was last said of it. One call; `None` for one that does not exist and for
+    /// another team's alike.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn profile_overview(&self, id: &RecordId, teams: &Teams) -> Result<Option<ProfileOverview>, Error> {
+        self.first("profile_overview", &visible_to(teams, &equals("id", id.as_str())), "").await
+    }
+
+    /// Changes a profile, all at once or not at all.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn update_profile(&self, id: &RecordId, changes: &ProfileChanges) -> Result<ProfileRecord, Error> {
+        let fields = serde_json::to_string(changes).map_err(|error| Error::BadAnswer(error.to_string()))?;
+        let make_form = || -> futures_util::future::BoxFuture<'_, Result<Form, Error>> {
+            let form =
+                changes.files.iter().fold(Form::new().text("@jsonPayload", fields.clone()), |form, (field, file)| {
+                    form.part(*field, file_part(field, file))
+                });
+            Box::pin(async { Ok(form) })
+        };
+        let path = format!("/api/collections/profiles/records/{id}");
+        let call = Call { method: Method::PATCH, path, query: &[], payload: Payload::Form(&make_form) };
+        typed(self.send(&call).await?.into_success()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_document_is_the_same_in_any_case_and_padding_and_another_in_another_team() {
+        let team: Team = "a".parse().unwrap();
+        let key = DedupeKey::of_document(Some(&team), "passport", "A123", "SG");
+        assert_eq!(key, DedupeKey::of_document(Some(&team), " Passport", "a123 ", "sg"));
+        assert_ne!(key, DedupeKey::of_document(None, "passport", "A123", "SG"));
+        assert_ne!(key, DedupeKey::of_document(Some(&team), "passport", "A12", "3SG"));
+        assert_eq!(DedupeKey::of_document(None, "x", "STRASSE", "y"), DedupeKey::of_document(None, "x", "straße", "y"));
+    }
+
+    #[test]
+    fn a_user_is_compared_exactly_and_no_two_pairs_of_team_and_user_share_a_key() {
+        let (a, ab): (Team, Team) = ("a".parse().unwrap(), "ab".parse().unwrap());
+        let user = |text: &str| text.parse::<UserId>().unwrap();
+        assert_ne!(DedupeKey::of_user(Some(&a), &user("bc")), DedupeKey::of_user(Some(&ab), &user("c")));
+        assert_ne!(DedupeKey::of_user(Some(&a), &user("x")), DedupeKey::of_user(Some(&a), &user("X")));
+    }
+}

@@ -1,0 +1,45 @@
+//! `status_history`: what was recorded of a profile, and by whom. Entries are only ever added.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Payload, PocketBase};
+use crate::types::{Confidence, Notes, RecordId, Text};
+
+/// An entry to be added.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // The names are the collection's.
+pub struct NewStatus {
+    pub profile: RecordId,
+    pub verification: Option<RecordId>,
+    pub updated_by: String,
+    pub previous_status: Text<64>,
+    pub new_status: Text<64>,
+    pub notes: Notes<5000>,
+    pub liveness_session_id: Option<Text<128>>,
+    pub liveness_confidence: Option<Confidence>,
+    pub liveness_status: Option<Text<64>>,
+}
+
+/// An entry that was added.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs)] // The names are the collection's.
+pub struct StatusRecord {
+    pub id: RecordId,
+    pub profile: RecordId,
+    pub updated_by: String,
+    pub previous_status: String,
+    pub new_status: String,
+    pub notes: String,
+    pub created: String,
+}
+
+impl PocketBase {
+    /// Adds an entry. One call.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn create_status(&self, status: &NewStatus) -> Result<StatusRecord, Error> {
+        let fields = serde_json::to_value(status).map_err(|error| Error::BadAnswer(error.to_string()))?;
+        self.create("status_history", Payload::Json(&fields)).await
+    }
+}
