@@ -5,14 +5,15 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// Installs the JSON logger. `RUST_LOG`, or Lambda's `AWS_LAMBDA_LOG_LEVEL`, sets the level; `info` without either.
+/// Installs the JSON logger. Lambda's `AWS_LAMBDA_LOG_LEVEL`, else `RUST_LOG`, sets the level; `info` without either.
 pub fn init() {
-    let level = ["RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"]
+    let level = ["AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"]
         .iter()
         .find_map(|name| std::env::var(name).ok())
         .filter(|level| !level.is_empty())
         .unwrap_or_else(|| "info".to_owned());
     let filter = EnvFilter::try_new(level.to_lowercase()).unwrap_or_else(|_| EnvFilter::new("info"));
-    // Only the first call in a process installs it, which matters to tests alone.
-    let _ = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_target(false).try_init();
+    let logger = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_target(false);
+    // The runtime's span repeats ids in every line. Only the first call in a process installs anything.
+    let _ = logger.with_current_span(false).with_span_list(false).try_init();
 }

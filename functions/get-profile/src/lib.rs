@@ -6,10 +6,9 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use serde_json::json;
 use shared::auth::{Authenticator, Scope};
 use shared::config::{Env, PocketBaseSettings, PublicSettings};
-use shared::http::{ApiError, StartError, json_response, path_id, profile_id};
+use shared::http::{ApiError, StartError, path_id, profile_id, success};
 use shared::pocketbase::{PocketBase, ProfileOverview, VerificationSummary};
 use shared::types::Teams;
 
@@ -97,11 +96,10 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     };
     let profile = state.pocketbase.profile_overview(&profile_id(&id)?, teams).await?;
     let profile = profile.ok_or_else(ApiError::profile_not_found)?;
-    let body = match is_bearer {
-        true => json!({ "success": true, "data": ProfileView::from(&profile) }),
-        false => json!({ "success": true, "data": StatusView::from(&profile) }),
-    };
-    Ok(json_response(StatusCode::OK, &body))
+    Ok(match is_bearer {
+        true => success(StatusCode::OK, None, ProfileView::from(&profile)),
+        false => success(StatusCode::OK, None, StatusView::from(&profile)),
+    })
 }
 
 impl<'a> From<&'a ProfileOverview> for ProfileView<'a> {

@@ -4,10 +4,9 @@
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
-use serde_json::json;
 use shared::auth::{Authenticator, Scope};
 use shared::config::{Env, PocketBaseSettings};
-use shared::http::{ApiError, StartError, json_response};
+use shared::http::{ApiError, StartError, success};
 use shared::pocketbase::PocketBase;
 
 /// What is made once in a process's life.
@@ -37,5 +36,5 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let caller = state.authenticator.bearer(request.headers())?;
     caller.require(Scope::SettingsRead)?;
     let settings = state.pocketbase.settings(caller.is_flow()).await?;
-    Ok(json_response(StatusCode::OK, &json!({ "success": true, "data": settings })))
+    Ok(success(StatusCode::OK, None, settings))
 }

@@ -5,10 +5,9 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use shared::auth::{Authenticator, Caller, Scope};
 use shared::config::{Env, PocketBaseSettings};
-use shared::http::{ApiError, StartError, json_response, parse_json, path_id, profile_id, read_json};
+use shared::http::{ApiError, StartError, parse_json, path_id, profile_id, read_json, success};
 use shared::pocketbase::{NewStatus, PocketBase, StatusRecord};
 use shared::types::{Confidence, Notes, RecordId, Text};
 
@@ -90,7 +89,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         liveness_status: given.liveness_status,
     };
     let record = state.pocketbase.create_status(&status).await?;
-    Ok(json_response(StatusCode::CREATED, &body(&record)))
+    Ok(success(StatusCode::CREATED, Some("Status history record created"), StatusView::from(&record)))
 }
 
 type Required = (Text<64>, Text<64>, Notes<5000>);
@@ -139,15 +138,16 @@ async fn look_up(
     }
 }
 
-fn body(record: &StatusRecord) -> Value {
-    let view = StatusView {
-        id: &record.id,
-        profile: &record.profile,
-        updated_by: &record.updated_by,
-        previous_status: &record.previous_status,
-        new_status: &record.new_status,
-        notes: &record.notes,
-        created: &record.created,
-    };
-    json!({ "success": true, "message": "Status history record created", "data": view })
+impl<'a> From<&'a StatusRecord> for StatusView<'a> {
+    fn from(record: &'a StatusRecord) -> Self {
+        Self {
+            id: &record.id,
+            profile: &record.profile,
+            updated_by: &record.updated_by,
+            previous_status: &record.previous_status,
+            new_status: &record.new_status,
+            notes: &record.notes,
+            created: &record.created,
+        }
+    }
 }

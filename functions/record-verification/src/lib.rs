@@ -10,12 +10,10 @@ use lambda_http::http::StatusCode;
 use lambda_http::http::header::RETRY_AFTER;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::auth::{Authenticator, Scope};
 use shared::config::{AttemptSettings, Env, PocketBaseSettings};
-use shared::http::{
-    ApiError, Form, FormFields, Media, StartError, json_response, path_id, profile_id, read_form, source_ip,
-};
+use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, source_ip, success};
 use shared::pocketbase::{Error, NewVerification, PocketBase, ProfileOverview, RecordFile, VerificationRecord};
 use shared::types::{RecordId, Text};
 
@@ -119,7 +117,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             }
         }
     };
-    Ok(json_response(StatusCode::CREATED, &body(&record)))
+    Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
 }
 
 /// Where each file comes from, or everything that is missing, in one error.
@@ -195,23 +193,24 @@ fn too_many_attempts() -> ApiError {
         .header(RETRY_AFTER, &until_midnight.to_string())
 }
 
-fn body(record: &VerificationRecord) -> Value {
-    let view = VerificationView {
-        id: &record.id,
-        profile: &record.profile,
-        liveness_session_id: &record.liveness_session_id,
-        liveness_confidence: record.liveness_confidence,
-        document_type: &record.document_type,
-        document_number: &record.document_number,
-        facial_photo: &record.facial_photo,
-        document_front: &record.document_front,
-        document_back: &record.document_back,
-        country: &record.country,
-        liveness_status: &record.liveness_status,
-        name: &record.name,
-        address: &record.address,
-        created: &record.created,
-        updated: &record.updated,
-    };
-    json!({ "success": true, "message": "Verification history record created", "data": view })
+impl<'a> From<&'a VerificationRecord> for VerificationView<'a> {
+    fn from(record: &'a VerificationRecord) -> Self {
+        Self {
+            id: &record.id,
+            profile: &record.profile,
+            liveness_session_id: &record.liveness_session_id,
+            liveness_confidence: record.liveness_confidence,
+            document_type: &record.document_type,
+            document_number: &record.document_number,
+            facial_photo: &record.facial_photo,
+            document_front: &record.document_front,
+            document_back: &record.document_back,
+            country: &record.country,
+            liveness_status: &record.liveness_status,
+            name: &record.name,
+            address: &record.address,
+            created: &record.created,
+            updated: &record.updated,
+        }
+    }
 }

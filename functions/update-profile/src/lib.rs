@@ -6,10 +6,9 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
 use shared::auth::{Authenticator, Scope};
 use shared::config::{Env, PocketBaseSettings};
-use shared::http::{ApiError, Form, FormFields, Media, StartError, json_response, path_id, profile_id, read_form};
+use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, success};
 use shared::pocketbase::{PocketBase, ProfileChanges, ProfileRecord};
 use shared::types::RecordId;
 
@@ -99,7 +98,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         return Err(ApiError::already_decided());
     }
     let record = state.pocketbase.update_profile(&id, &changes).await?;
-    Ok(json_response(StatusCode::OK, &body(&record)))
+    Ok(success(StatusCode::OK, Some("Record updated successfully"), ProfileView::from(&record)))
 }
 
 /// What a form changes; `None` for nothing.
@@ -121,19 +120,20 @@ fn changes(form: Form) -> Result<Option<ProfileChanges>, ApiError> {
     }))
 }
 
-fn body(record: &ProfileRecord) -> Value {
-    let view = ProfileView {
-        id: &record.id,
-        status: &record.verification_status,
-        document_type: &record.document_type,
-        document_number: &record.document_number,
-        document_name: &record.document_name,
-        country: &record.country,
-        document_front: &record.document_front,
-        document_back: &record.document_back,
-        facial_photo: &record.facial_photo,
-        facial_video: &record.facial_video,
-        updated: &record.updated,
-    };
-    json!({ "success": true, "message": "Record updated successfully", "data": view })
+impl<'a> From<&'a ProfileRecord> for ProfileView<'a> {
+    fn from(record: &'a ProfileRecord) -> Self {
+        Self {
+            id: &record.id,
+            status: &record.verification_status,
+            document_type: &record.document_type,
+            document_number: &record.document_number,
+            document_name: &record.document_name,
+            country: &record.country,
+            document_front: &record.document_front,
+            document_back: &record.document_back,
+            facial_photo: &record.facial_photo,
+            facial_video: &record.facial_video,
+            updated: &record.updated,
+        }
+    }
 }

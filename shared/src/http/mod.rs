@@ -100,6 +100,18 @@ pub fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Body
     response
 }
 
+/// The answer of a request that did what it was asked: `{"success": true, "message"?, "data"}`.
+pub fn success(status: StatusCode, message: Option<&'static str>, data: impl Serialize) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Success<T> {
+        success: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'static str>,
+        data: T,
+    }
+    json_response(status, &Success { success: true, message, data })
+}
+
 /// The `{id}` of the path as it came; empty where there is none.
 pub fn path_id(request: &Request) -> String {
     request.path_parameters_ref().and_then(|parameters| parameters.first("id")).unwrap_or_default().to_owned()

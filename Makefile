@@ -1,0 +1,64 @@
+# `make run` and `make test` are all that a fresh machine needs. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export API_PORT ?= 3000
+export PB_PORT ?= 8090
+export POCKETBASE_URL ?= http://127.0.0.1:$(PB_PORT)
+
+PYTHON ?= python3
+TOOLS := .venv/.installed
+SAM_TOOLS := .venv-sam/.installed
+# Runs a command with the variables of .env.
+WITH_ENV := .venv/bin/honcho run
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT, 8090)
+	cargo build --workspace
+	@mkdir -p .run
+	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir .run/pb_data --migrationsDir migrations' >/dev/null
+	@exec .venv/bin/honcho start
+
+.PHONY: demo
+demo: $(TOOLS) .env .run/specimens ## Walk through the API of the running stack
+	@cargo build --quiet --package local
+	@$(WITH_ENV) target/debug/local demo
+
+.PHONY: token
+token: $(TOOLS) .env ## Print a development token
+	@cargo build --quiet --package local
+	@$(WITH_ENV) target/debug/local token
+
+.PHONY: test
+test: $(TOOLS) ## Run all tests
+	cargo build --workspace --bins
+	cargo test --workspace
+
+.PHONY: check
+check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences and sources of dependencies, unused dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+	.tools/bin/cargo-deny --offline --log-level error check bans licenses sources
+	.tools/bin/cargo-machete
+
+.env:
+	cp .env.example .env
+
+.run/specimens: local/specimens.py $(TOOLS)
+	.venv/bin/python local/specimens.py $@
+	@touch $@
+
+$(TOOLS): local/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --requirement $<
+	@touch $@
+
+.tools/bin/cargo-%:
+	cargo install --quiet --locked --root .tools cargo-$*@$(VERSION_$*)
+
+VERSION_deny := 0.20.2
+VERSION_machete := 0.9.2

@@ -1,0 +1,92 @@
+"""Draws the specimen images of the demonstration: a passport page with a valid machine readable zone, front and back of an
+identity card, and a portrait. The person is the specimen of ICAO Doc 9303 and is nobody; the country is Utopia."""
+
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+
+def check_digit(text):
+    """ICAO Doc 9303-3, 4.9: weights 7, 3, 1; digits as they are, A to Z as 10 to 35, the filler as 0."""
+    values = ("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ".find(c) if c != "<" else 0 for c in text)
+    return str(sum(value * (7, 3, 1)[i % 3] for i, value in enumerate(values)) % 10)
+
+
+def td3(surname, given, number, country, born, sex, expires, personal):
+    """The two lines of a passport (Doc 9303-4, 4.2)."""
+    line1 = f"P<{country}{surname}<<{given}".replace(" ", "<").ljust(44, "<")
+    number, personal = number.ljust(9, "<"), personal.ljust(14, "<")
+    parts = number + check_digit(number), born + check_digit(born), expires + check_digit(expires), personal + check_digit(personal)
+    return line1, parts[0] + country + parts[1] + sex + parts[2] + parts[3] + check_digit("".join(parts))
+
+
+def td1(surname, given, number, country, born, sex, expires):
+    """The three lines of a card (Doc 9303-5, 4.2)."""
+    upper = f"I<{country}{number.ljust(9, '<')}{check_digit(number.ljust(9, '<'))}".ljust(30, "<")
+    dates = born + check_digit(born), expires + check_digit(expires)
+    middle = f"{dates[0]}{sex}{dates[1]}{country}".ljust(29, "<")
+    composite = check_digit(upper[5:30] + middle[0:7] + middle[8:15] + middle[18:29])
+    return upper, middle + composite, f"{surname}<<{given}".replace(" ", "<").ljust(30, "<")
+
+
+def face(draw, box):
+    """A drawn face: an oval, hair, eyes, nose, mouth."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    at = lambda x, y: (left + x * width, top + y * height)
+    draw.rectangle(box, fill="#cfd8dc")
+    draw.ellipse([*at(0.1, 0.75), *at(0.9, 1.3)], fill="#455a64")
+    draw.ellipse([*at(0.2, 0.06), *at(0.8, 0.7)], fill="#4e342e")
+    draw.ellipse([*at(0.25, 0.15), *at(0.75, 0.85)], fill="#e0ac8a")
+    for x in (0.38, 0.62):
+        draw.ellipse([*at(x - 0.06, 0.42), *at(x + 0.06, 0.48)], fill="white")
+        draw.ellipse([*at(x - 0.025, 0.42), *at(x + 0.025, 0.48)], fill="#263238")
+    draw.line([*at(0.5, 0.48), *at(0.47, 0.6), *at(0.52, 0.6)], fill="#a1745c", width=max(2, int(width / 60)))
+    draw.arc([*at(0.38, 0.6), *at(0.62, 0.74)], 20, 160, fill="#8d4a3c", width=max(3, int(width / 40)))
+    draw.rectangle([left, bottom + 1, right, bottom + height], fill=None)
+
+
+def page(title, fields, mrz=(), photo=True, size=(1250, 880)):
+    image = Image.new("RGB", size, "#eef3e6")
+    draw = ImageDraw.Draw(image)
+    draw.text((50, 35), title, font=ImageFont.load_default(44), fill="#1b3a2f")
+    draw.text((50, 95), "SPECIMEN", font=ImageFont.load_default(30), fill="#b71c1c")
+    x = 50
+    if photo:
+        portrait = Image.new("RGB", (300, 390))
+        face(ImageDraw.Draw(portrait), (0, 0, 300, 390))
+        image.paste(portrait, (50, 160))
+        x = 400
+    for i, (label, value) in enumerate(fields):
+        column, row = divmod(i, 5)
+        draw.text((x + column * 420, 160 + row * 84), label, font=ImageFont.load_default(22), fill="#546e7a")
+        draw.text((x + column * 420, 186 + row * 84), value, font=ImageFont.load_default(34), fill="black")
+    for i, line in enumerate(reversed(mrz)):
+        y = size[1] - 80 - i * 66
+        step = (size[0] - 100) / len(line)
+        for n, char in enumerate(line):
+            draw.text((50 + n * step, y), char, font=ImageFont.load_default(40), fill="black")
+    return image
+
+
+def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    person = dict(surname="ERIKSSON", given="ANNA MARIA", country="UTO", born="740812", sex="F", expires="340415")
+    passport = td3(number="L898902C3", personal="ZE184226B", **person)
+    card = td1(number="D23145890", **person)
+    common = [("Surname", "Eriksson"), ("Given names", "Anna Maria"), ("Nationality", "Utopian"), ("Date of birth", "12 AUG 1974"), ("Sex", "F")]
+    images = {
+        "passport": page("UTOPIA  PASSPORT", [*common, ("Passport No.", "L898902C3"), ("Date of expiry", "15 APR 2034")], passport),
+        "card-front": page("UTOPIA  IDENTITY CARD", [*common, ("Card No.", "D23145890"), ("Date of expiry", "15 APR 2034")]),
+        "card-back": page("UTOPIA  IDENTITY CARD", [("Address", "1 Specimen Street, Zenith")], card, photo=False),
+    }
+    portrait = Image.new("RGB", (720, 960))
+    face(ImageDraw.Draw(portrait), (0, 0, 720, 960))
+    images["portrait"] = portrait
+    for name, image in images.items():
+        image.save(folder / f"{name}.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

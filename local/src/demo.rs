@@ -1,0 +1,164 @@
+//! A walk through the API as a partner's backend and an applicant's browser would use it, against the running stack.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use shared::config::Env;
+
+use crate::Error;
+use crate::pocketbase::Superuser;
+
+/// Shows each step and its answer, and ends with the record as PocketBase holds it.
+///
+/// # Errors
+/// When a step does not get the answer that the API promises.
+pub async fn run(api: &str, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
+    let demo = Demo { http: Client::new(), api, specimens };
+    let key = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()).unwrap_or_default();
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let user = format!("demo-{seconds}");
+
+    demo.say("The partner's backend gets a machine token.");
+    let credentials = json!({
+        "client_id": env.require("JWT_CLIENT_ID")?,
+        "client_secret": env.require("JWT_CLIENT_SECRET")?,
+    });
+    let request = demo.request(Method::POST, "/api/auth/token").json(&credentials);
+    let token = text(&demo.expect(200, request).await?, "/access_token")?;
+    demo.say("Is the service healthy?");
+    demo.expect(200, demo.request(Method::GET, "/").bearer_auth(&token)).await?;
+
+    demo.say("It creates a profile for one of its users, and creating it again finds the same one.");
+    let person = json!({ "userID": user, "name": "Anna Specimen", "documentType": "passport", "country": "UTO", "securityLevel": "high" });
+    let create = || demo.request(Method::POST, "/api/profiles/create").bearer_auth(&token).json(&person);
+    let created = demo.expect(201, create()).await?;
+    demo.expect(200, create()).await?;
+    let (id, flow) = (text(&created, "/id")?, text(&created, "/flow_token")?);
+    let profile = format!("/api/profiles/{id}");
+
+    demo.say("The older contract: an API key, told apart by document.");
+    let document = json!({ "name": "Jane Doe", "document_type": "passport", "document_number": format!("A{seconds}"), "nationality": "SG" });
+    demo.expect(201, demo.request(Method::POST, "/api/profiles/create").header("x-api-key", key).json(&document))
+        .await?;
+
+    demo.say("The applicant opens the link: the flow token in it opens this one profile.");
+    demo.expect(200, demo.request(Method::GET, &profile).bearer_auth(&flow)).await?;
+    demo.say("The applicant sends photos of the passport and of themselves.");
+    let photos = Form::new()
+        .part("document_front", demo.image("passport.jpg").await?)
+        .part("facial_photo", demo.image("portrait.jpg").await?);
+    demo.expect(200, demo.request(Method::PATCH, &profile).bearer_auth(&flow).multipart(photos)).await?;
+    demo.say("They cannot decide about themselves.");
+    let verdict = Form::new().text("verification_status", "verified");
+    demo.expect(403, demo.request(Method::PATCH, &profile).bearer_auth(&flow).multipart(verdict)).await?;
+    demo.say("The verification is recorded; files that it does not bring are copied from the profile.");
+    let verification = Form::new()
+        .text("liveness_session_id", "00000000-0000-4000-8000-000000000000")
+        .text("liveness_confidence", "95.5")
+        .text("liveness_status", "live")
+        .text("document_type", "passport")
+        .text("document_number", "L898902C3")
+        .text("country", "UTO")
+        .text("name", "Anna Specimen")
+        .text("date_of_birth", "1974-08-12");
+    let path = format!("/api/verification_history/{id}");
+    let recorded =
+        demo.expect(201, demo.request(Method::POST, &path).bearer_auth(&flow).multipart(verification)).await?;
+    demo.say("The status becomes pending.");
+    let history = format!("/api/status_history/{id}");
+    let pending = json!({
+        "previous_status": "unverified",
+        "new_status": "pending",
+        "notes": "Verification submitted",
+        "verification": text(&recorded, "/data/id")?,
+    });
+    demo.expect(201, demo.request(Method::POST, &history).bearer_auth(&flow).json(&pending)).await?;
+
+    demo.say("An identity card has a back, and the partner may send it too, with its API key.");
+    let card = Form::new()
+        .part("document_front", demo.image("card-front.jpg").await?)
+        .part("document_back", demo.image("card-back.jpg").await?);
+    demo.expect(200, demo.request(Method::PATCH, &profile).header("x-api-key", key).multipart(card)).await?;
+    demo.say("The partner decides, and says so in the history.");
+    let decision = Form::new().text("verification_status", "verified");
+    demo.expect(200, demo.request(Method::PATCH, &profile).bearer_auth(&token).multipart(decision)).await?;
+    let verified = json!({ "previous_status": "pending", "new_status": "verified", "notes": "Checked by hand" });
+    demo.expect(201, demo.request(Method::POST, &history).bearer_auth(&token).json(&verified)).await?;
+    demo.say("The outcome, as the partner reads it.");
+    demo.expect(200, demo.request(Method::GET, &profile).bearer_auth(&token)).await?;
+    demo.say("From now on the applicant can change nothing.");
+    let late = Form::new().part("facial_photo", demo.image("portrait.jpg").await?);
+    demo.expect(409, demo.request(Method::PATCH, &profile).bearer_auth(&flow).multipart(late)).await?;
+
+    demo.say("The record as PocketBase holds it.");
+    let record = superuser.find("profiles", &format!("id={}", Value::from(id.as_str()))).await?;
+    println!("{}", pretty(&Value::from(record)));
+    for collection in ["status_history", "verification_history"] {
+        println!(
+            "{collection}:\n{}",
+            pretty(&Value::from(superuser.find(collection, &format!("profile=\"{id}\"")).await?))
+        );
+    }
+    Ok(())
+}
+
+struct Demo<'a> {
+    http: Client,
+    api: &'a str,
+    specimens: &'a Path,
+}
+
+impl Demo<'_> {
+    fn say(&self, what: &str) {
+        println!("\n# {what}");
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        println!("{method} {path}");
+        self.http.request(method, format!("{}{path}", self.api))
+    }
+
+    async fn expect(&self, status: u16, request: RequestBuilder) -> Result<Value, Error> {
+        let response = request.send().await.map_err(|error| {
+            Error::new(if error.is_connect() {
+                format!("nothing answers at {}: is `make run` running?", self.api)
+            } else {
+                error.to_string()
+            })
+        })?;
+        let got = response.status();
+        let body: Value = response.json().await?;
+        println!("{got}\n{}", pretty(&body));
+        if got.as_u16() == status { Ok(body) } else { Err(Error::new(format!("expected {status}, got {got}"))) }
+    }
+
+    async fn image(&self, name: &str) -> Result<Part, Error> {
+        let path = self.specimens.join(name);
+        let bytes = tokio::fs::read(&path).await.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+        Ok(Part::bytes(bytes).file_name(name.to_owned()))
+    }
+}
+
+fn text(body: &Value, pointer: &str) -> Result<String, Error> {
+    let found = body.pointer(pointer).and_then(Value::as_str);
+    found.map(str::to_owned).ok_or_else(|| Error::new(format!("the answer has no {pointer}")))
+}
+
+/// JSON for reading, with the tail of long texts (tokens) left out.
+fn pretty(value: &Value) -> String {
+    let mut value = value.clone();
+    shorten(&mut value);
+    serde_json::to_string_pretty(&value).unwrap_or_default()
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) if text.chars().count() > 100 => *text = text.chars().take(90).chain(['…']).collect(),
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
+    }
+}

@@ -1,0 +1,26 @@
+//! The development stack: its data ([`seed`]) and a walk through the API ([`demo`]). Never shipped.
+
+pub mod demo;
+pub mod pocketbase;
+pub mod seed;
+
+/// What went wrong, in words for a developer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A server could not be talked to.
+    #[error("{0}")]
+    Http(#[from] reqwest::Error),
+    /// A setting is missing or malformed.
+    #[error("{0}")]
+    Config(#[from] shared::config::ConfigError),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Error {
+    /// An error with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::Other(message.into())
+    }
+}

@@ -1,0 +1,80 @@
+//! What a development PocketBase holds before anyone has used it. Seeding twice changes nothing.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use shared::auth::hash_api_key;
+use shared::config::Env;
+
+use crate::Error;
+use crate::pocketbase::Superuser;
+
+/// The id of the profile that the sample events ask for.
+pub const SPECIMEN_PROFILE: &str = "specimen0000001";
+
+/// The team of the development credentials.
+pub const TEAM: &str = "team_123";
+
+/// Makes the service account, a partner with its keys, settings, and a specimen profile, where they are missing.
+///
+/// # Errors
+/// When a setting is missing or PocketBase fails.
+pub async fn seed(superuser: &Superuser, env: &Env) -> Result<(), Error> {
+    service_account(superuser, env.require("PB_USER_EMAIL")?, env.require("PB_USER_PASSWORD")?).await?;
+    let missing = |found: Vec<Value>| found.is_empty();
+    if missing(superuser.find("partners", r#"name="Development partner""#).await?) {
+        let hash = |name| env.require(name).map(hash_api_key);
+        let partner = json!({
+            "name": "Development partner",
+            "team": TEAM,
+            "active": true,
+            "secret_key_hash": hash("DEV_PARTNER_SECRET_KEY")?,
+            "publishable_key_hash": hash("DEV_PARTNER_PUBLISHABLE_KEY")?,
+        });
+        superuser.create("partners", partner).await?;
+    }
+    if missing(superuser.find("settings", "").await?) {
+        for (key, value, public) in [
+            ("supported_documents", json!(["passport", "national_id", "driving_license"]), true),
+            ("support_email", json!("support@identivia.test"), true),
+            ("manual_review", json!(true), false),
+        ] {
+            superuser.create("settings", json!({ "key": key, "value": value, "public": public })).await?;
+        }
+    }
+    if missing(superuser.find("profiles", &format!(r#"id="{SPECIMEN_PROFILE}""#)).await?) {
+        let specimen = json!({
+            "id": SPECIMEN_PROFILE,
+            "team": TEAM,
+            "dedupe_key": "specimen",
+            "name": "Specimen Person",
+            "document_type": "passport",
+            "document_number": "X00000000",
+            "country": "UTO",
+            "verification_status": "unverified",
+        });
+        superuser.create("profiles", specimen).await?;
+    }
+    Ok(())
+}
+
+/// Makes the account that the functions sign in as, or gives it the password that they have.
+async fn service_account(superuser: &Superuser, email: &str, password: &str) -> Result<(), Error> {
+    let account = json!({
+        "email": email,
+        "password": password,
+        "passwordConfirm": password,
+        "verified": true,
+        "role": "service",
+    });
+    let found = superuser.find("users", &format!("email={}", Value::from(email))).await?;
+    let Some(id) = found.first().and_then(|user| user.get("id")).and_then(Value::as_str) else {
+        superuser.create("users", account).await?;
+        return Ok(());
+    };
+    let credentials = json!({ "identity": email, "password": password });
+    let sign_in = superuser.call(Method::POST, "/api/collections/users/auth-with-password", Some(credentials)).await;
+    if sign_in.is_err() {
+        superuser.call(Method::PATCH, &format!("/api/collections/users/records/{id}"), Some(account)).await?;
+    }
+    Ok(())
+}
