@@ -165,7 +165,7 @@ migrate(
     app
       .db()
       .newQuery(
-        "SELECT id, team, user_id, document_type, document_number, country FROM profiles WHERE dedupe_key = '' ORDER BY created, id",
+        "SELECT id, team, user_id, document_type, document_number, country FROM profiles WHERE dedupe_key = '' ORDER BY created, rowid",
       )
       .all(rows);
     for (const row of rows) {

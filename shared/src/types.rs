@@ -51,7 +51,10 @@ impl<'de> Deserialize<'de> for RecordId {
     }
 }
 
-/// A team: 1 to 64 visible characters. What a caller sees is decided by it, so it is compared exactly.
+/// A team: 1 to 64 of `A-Z a-z 0-9 _ - . :`. What a caller sees is decided by it, so it is compared exactly.
+///
+/// It is the one value from outside that stands in PocketBase filters, and PocketBase refuses some texts there even when
+/// they are quoted (`@request.`, `@collection.`), so nothing but plain characters is let in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Team(String);
@@ -67,8 +70,12 @@ impl FromStr for Team {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let text: Text<64> = text.parse()?;
-        if text.is_empty() { Err(Invalid::because("must not be empty")) } else { Ok(Self(text.0)) }
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte));
+        if plain && (1..=64).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::because("must be 1 to 64 letters, digits or _ - . :"))
+        }
     }
 }
 

@@ -1,0 +1,17 @@
+//! Whole requests through the functions, against a real PocketBase.
+//!
+//! Most tests run the handlers in this process, behind the same router table that the local gateway uses, with requests in
+//! API Gateway's own form. `stack` runs the built binaries in the Lambda emulator, for what only processes can show.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod access;
+mod creating;
+mod files;
+mod migrations;
+mod routes;
+mod seeds;
+mod stack;
+mod support;
+mod token_endpoint;
+mod tokens;
+mod upstream;

@@ -1,0 +1,165 @@
+//! The built binaries in the Lambda emulator, one process per concurrent request, as `make run` serves them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::support::{App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, free_port, root, shared, unique, variables};
+
+/// `cargo lambda watch`, gone when the tests end however they end.
+struct Stack {
+    url: String,
+    process: Child,
+    /// Marks the environment of every process of this stack.
+    mark: String,
+}
+
+impl Stack {
+    async fn start(pocketbase_url: &str) -> Self {
+        let port = free_port();
+        let mark = unique("stack");
+        let script = r#""$@" >/dev/null 2>&1 & stack=$!; cat >/dev/null; kill -INT $stack; wait $stack"#;
+        let process = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(root().join(".venv/bin/cargo-lambda"))
+            .args(["lambda", "watch", "--quiet", "--ignore-changes", "--wait", "--concurrency", "16"])
+            .args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
+            .current_dir(root())
+            .envs(variables(pocketbase_url))
+            .env("STACK_OF_THE_TESTS", &mark)
+            // What `cargo test` sets for its tests would make `cargo run` build everything again.
+            .env_remove("CARGO_MANIFEST_DIR")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        local::pocketbase::wait_for(&Client::new(), &url).await.unwrap();
+        Self { url, process, mark }
+    }
+
+    /// The processes of a function.
+    fn processes(&self, function: &str) -> Vec<u32> {
+        let mark = format!("STACK_OF_THE_TESTS={}", self.mark);
+        let is_ours = |process: &Path| {
+            let runs = std::fs::read_link(process.join("exe")).is_ok_and(|binary| binary.ends_with(function));
+            let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+            runs && environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+        processes.filter(|path| is_ours(path)).filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        Client::new().post(format!("{}{path}", self.url))
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
+    }
+}
+
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.timeout(Duration::from_secs(120)).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// Fifty creates of one person at once.
+async fn race(stack: &Stack, body: Value, collection_filter: &str) {
+    let create = || answer(stack.post("/api/profiles/create").header("x-api-key", STATIC_KEY).json(&body));
+    let answers = join_all((0..50).map(|_| create())).await;
+    let ids: BTreeSet<_> = answers.iter().map(|(_, body)| body["id"].as_str().unwrap()).collect();
+    let count = |status| answers.iter().filter(|answer| answer.0 == status).count();
+    assert_eq!((ids.len(), count(201), count(200)), (1, 1, 49), "{answers:?}");
+    let stored = shared().await.superuser().await.find("profiles", collection_filter).await.unwrap();
+    assert_eq!(stored.len(), 1);
+}
+
+#[tokio::test]
+async fn fifty_creates_at_once_for_one_person_make_one_record() {
+    let stack = Stack::start(&shared().await.url).await;
+    let user = unique("user");
+    race(&stack, json!({ "userID": user }), &format!("user_id=\"{user}\"")).await;
+    assert!(stack.processes("create-profile").len() > 1, "the requests met in several processes");
+    let number = unique("A");
+    let document =
+        json!({ "name": "Jane", "document_type": "passport", "document_number": number, "nationality": "SG" });
+    race(&stack, document, &format!("document_number=\"{number}\"")).await;
+}
+
+#[tokio::test]
+async fn requests_pass_through_the_local_gateway_whole() {
+    let stack = Stack::start(&shared().await.url).await;
+    let body =
+        json!({ "name": "Jane", "document_type": "passport", "document_number": unique("A"), "nationality": "SG" });
+    let (status, created) =
+        answer(stack.post("/api/profiles/create").header("x-api-key", STATIC_KEY).json(&body)).await;
+    assert_eq!(status, 201);
+    let url = format!("{}/api/profiles/{}", stack.url, created["id"].as_str().unwrap());
+    let photo = [JPEG, &[0x55; 4_000_000]].concat();
+    let form =
+        Form::new().text("document_name", "Jané Doe").part("facial_photo", Part::bytes(photo).file_name("photo.jpg"));
+    let (status, updated) = answer(Client::new().patch(&url).header("x-api-key", STATIC_KEY).multipart(form)).await;
+    assert_eq!((status, &updated["data"]["document_name"]), (200, &json!("Jané Doe")), "{updated}");
+    let response = Client::new().get(&url).header("x-api-key", STATIC_KEY).send().await.unwrap();
+    assert!(!response.headers()["x-request-id"].is_empty());
+    let response = Client::new().delete(format!("{}/api/settings", stack.url)).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET".parse().unwrap()));
+    assert_eq!(answer(Client::new().get(format!("{}/no/such/path", stack.url))).await.0, 404);
+}
+
+/// A process of update-profile is killed at every stage of its work: the record is as it was, or as it should be.
+#[tokio::test]
+async fn a_killed_update_is_done_whole_or_not_at_all() {
+    let proxy = Proxy::new().await;
+    let app = App::new().await;
+    let superuser = shared().await.superuser().await;
+    let image = |fill: u8| [JPEG, &vec![fill; 1_400_000]].concat();
+    let form = || {
+        FormBody::new()
+            .text("document_name", "new")
+            .file("document_front", &image(1))
+            .file("document_back", &image(2))
+            .file("facial_photo", &image(3))
+    };
+    for (stage, is_done) in [
+        (Stage::Reading, Some(false)),
+        // More is missing than the kernel would still deliver for the dead process.
+        (Stage::Writing(1), Some(false)),
+        (Stage::Writing(2_000_000), None),
+        (Stage::Written, Some(true)),
+    ] {
+        // The emulator does not replace a process that was killed, so each gets an emulator of its own.
+        let stack = Stack::start(&proxy.url).await;
+        let (id, _) = app.profile("postman").await;
+        proxy.set(Mood::Pausing(stage));
+        let (content_type, body) = (form().content_type(), form().finish());
+        let request = Client::new().patch(format!("{}/api/profiles/{id}", stack.url)).header("x-api-key", STATIC_KEY);
+        let request = tokio::spawn(request.header("content-type", content_type).body(body).send());
+        tokio::time::timeout(Duration::from_secs(60), proxy.paused()).await.expect("the update gets this far");
+        let processes = stack.processes("update-profile");
+        assert!(!processes.is_empty());
+        for process in processes {
+            Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
+        }
+        request.abort();
+        // Longer than the pause: what PocketBase will ever get, it has.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        proxy.set(Mood::Honest);
+        let record = &superuser.find("profiles", &format!("id=\"{id}\"")).await.unwrap()[0];
+        let fields =
+            ["document_name", "document_front", "document_back", "facial_photo"].map(|field| record[field] != "");
+        let is_done = is_done.unwrap_or(fields[0]);
+        assert_eq!(fields, [is_done; 4], "{stage:?}: {record}");
+        let again = app.patch(&format!("/api/profiles/{id}")).key(STATIC_KEY).form(form()).send().await;
+        assert_eq!(again.status, 200, "the same request works afterwards: {again:?}");
+    }
+}

@@ -1,0 +1,60 @@
+//! What the tests stand on.
+
+mod app;
+mod form;
+mod pocketbase;
+mod proxy;
+mod shape;
+
+use std::path::PathBuf;
+
+pub use app::{Answer, App, Router};
+pub use form::{FormBody, JPEG, MP4, PNG};
+pub use pocketbase::{Server, free_port, shared};
+pub use proxy::{Mood, Proxy, Stage};
+pub use shape::assert_shape;
+
+pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
+pub const STATIC_KEY: &str = "your-secret-api-key-1";
+pub const SECRET_KEY: &str = "sk_development_partner_secret";
+pub const PUBLISHABLE_KEY: &str = "pk_development_partner_publishable";
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A name that no other test uses.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}-{:016x}", rand::random::<u64>())
+}
+
+/// The variables that the functions are started with, unless a test says otherwise.
+pub fn variables(pocketbase_url: &str) -> Vec<(String, String)> {
+    let scopes = shared::auth::Scope::join(&shared::auth::Scope::ALL);
+    let clients = serde_json::json!([
+        { "client_id": "postman", "client_secret": "replace-me", "team_id": "team_123", "partner_id": "internal-tools",
+          "scopes": scopes.split(' ').collect::<Vec<_>>() },
+        { "client_id": "other", "client_secret": "other-secret", "team_id": "team_456",
+          "scopes": scopes.split(' ').collect::<Vec<_>>() },
+        { "client_id": "limited", "client_secret": "limited-secret", "team_id": "team_123", "scopes": ["documents:analyze"] },
+        { "client_id": "root", "client_secret": "root-secret", "all_teams": true, "scopes": scopes.split(' ').collect::<Vec<_>>() },
+        { "client_id": "teamless", "client_secret": "teamless-secret", "scopes": scopes.split(' ').collect::<Vec<_>>() },
+    ]);
+    [
+        ("POCKETBASE_URL", pocketbase_url),
+        ("PB_USER_EMAIL", pocketbase::SERVICE_EMAIL),
+        ("PB_USER_PASSWORD", pocketbase::SERVICE_PASSWORD),
+        ("JWT_SECRET", JWT_SECRET),
+        ("JWT_ISSUER", "identivia-backend"),
+        ("JWT_AUDIENCE", "identivia-api"),
+        ("JWT_CLIENTS_JSON", &clients.to_string()),
+        ("VALID_API_KEYS", STATIC_KEY),
+        ("DEFAULT_TEAM_ID", local::seed::TEAM),
+        ("DEV_PARTNER_SECRET_KEY", SECRET_KEY),
+        ("DEV_PARTNER_PUBLISHABLE_KEY", PUBLISHABLE_KEY),
+        ("CLIENT_URL", "https://app.identivia.com"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}

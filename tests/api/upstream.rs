@@ -1,0 +1,342 @@
+//! PocketBase down, slow, restarted or out of its mind; signed out and signed in again; and how often it is asked.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Server, shared, unique};
+
+/// One request of each route that asks PocketBase, in an order in which each can succeed.
+async fn every_route(app: &App, id: &str) -> Vec<(&'static str, Answer)> {
+    let token = token();
+    let status = json!({ "previous_status": "unverified", "new_status": "pending", "notes": "Submitted" });
+    let verification = FormBody::new()
+        .text("liveness_session_id", "session-xyz")
+        .text("liveness_confidence", "95.5")
+        .text("document_type", "passport")
+        .text("liveness_status", "live");
+    let files = FormBody::new().file("document_front", JPEG).file("facial_photo", JPEG);
+    vec![
+        (
+            "create",
+            app.post("/api/profiles/create").bearer(&token).json(&json!({ "userID": unique("user") })).send().await,
+        ),
+        ("get", app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await),
+        ("update", app.patch(&format!("/api/profiles/{id}")).bearer(&token).form(files).send().await),
+        ("status", app.post(&format!("/api/status_history/{id}")).bearer(&token).json(&status).send().await),
+        (
+            "verification",
+            app.post(&format!("/api/verification_history/{id}")).bearer(&token).form(verification).send().await,
+        ),
+        ("settings", app.get("/api/settings").bearer(&token).send().await),
+    ]
+}
+
+/// A token of the all-powerful client, made without asking anyone.
+fn token() -> String {
+    let env: shared::config::Env = crate::support::variables("http://127.0.0.1:1").into_iter().collect();
+    let clients = shared::config::TokenClientSettings::from_env(&env).unwrap().clients;
+    shared::auth::TokenIssuer::from_env(&env).unwrap().issue(&clients[0], &clients[0].scopes).unwrap()
+}
+
+fn good(status: u16) -> bool {
+    matches!(status, 200 | 201)
+}
+
+/// Each route is asked while PocketBase is in this mood, and once more when it has recovered.
+async fn in_mood(mood: Mood, expected: u16) -> Vec<Answer> {
+    let proxy = Proxy::new().await;
+    let app = App::behind(&proxy, &[("PB_TIMEOUT_MS", "300")]).await;
+    let (id, _) = app.profile("postman").await;
+    // The second round is for processes that have signed in before the trouble begins.
+    let mut answers = Vec::new();
+    for round in 0..2 {
+        proxy.set(mood);
+        for (route, answer) in every_route(&app, &id).await {
+            assert_eq!(answer.status, expected, "round {round}, {route}: {answer:?}");
+            assert!(!answer.body.to_string().contains("secret-of-the-upstream"), "{answer:?}");
+            answers.push(answer);
+        }
+        proxy.set(Mood::Honest);
+        for (route, answer) in every_route(&app, &id).await {
+            assert!(good(answer.status), "round {round}, the next {route}: {answer:?}");
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_slow_pocketbase_is_504() {
+    in_mood(Mood::Silent, 504).await;
+}
+
+#[tokio::test]
+async fn a_page_instead_of_json_is_502() {
+    in_mood(Mood::Html(200), 502).await;
+    in_mood(Mood::Html(404), 502).await;
+    in_mood(Mood::Html(500), 502).await;
+}
+
+#[tokio::test]
+async fn json_of_another_kind_is_502() {
+    in_mood(Mood::Nonsense, 502).await;
+}
+
+#[tokio::test]
+async fn a_throttling_pocketbase_is_503_with_its_own_retry_after() {
+    for (said, passed_on) in [(Some(17), "17"), (None, "5"), (Some(86_400), "300")] {
+        for answer in in_mood(Mood::Throttling(said), 503).await {
+            assert_eq!(answer.header("retry-after"), passed_on);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_the_middle_of_an_answer_is_503() {
+    in_mood(Mood::HangingUp, 503).await;
+}
+
+#[tokio::test]
+async fn a_pocketbase_that_is_down_is_503_and_once_restarted_all_is_well() {
+    let mut server = Server::start().await;
+    let app = App::at(&server.url, &[]);
+    let (id, _) = app.profile("postman").await;
+    every_route(&app, &id).await;
+    server.down();
+    for (route, answer) in every_route(&app, &id).await {
+        assert_eq!(answer.status, 503, "{route}: {answer:?}");
+        assert_eq!(answer.header("retry-after"), "5");
+    }
+    let degraded = app.get("/").bearer(&token()).send().await;
+    assert_eq!((degraded.status, &degraded.body["status"]), (503, &json!("DEGRADED")));
+    assert_eq!(degraded.body["pocketbase_status"], "unreachable");
+    assert_eq!(degraded.body.as_object().unwrap().len(), 13, "the same fields as when all is well");
+
+    server.up();
+    server.superuser().await;
+    for (route, answer) in every_route(&app, &id).await {
+        assert!(good(answer.status), "{route}: {answer:?}");
+    }
+    // Restarted between two requests, while connections are open.
+    server.down();
+    server.up();
+    server.superuser().await;
+    for (route, answer) in every_route(&app, &id).await {
+        assert!(good(answer.status), "after a restart, {route}: {answer:?}");
+    }
+    assert_eq!(app.get("/").bearer(&token()).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_function_that_started_while_pocketbase_was_down_works_once_it_is_up() {
+    let mut server = Server::start().await;
+    server.down();
+    let app = App::at(&server.url, &[]);
+    assert_eq!(app.get("/api/settings").bearer(&token()).send().await.status, 503);
+    server.up();
+    server.superuser().await;
+    assert_eq!(app.get("/api/settings").bearer(&token()).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_502_and_says_nothing() {
+    let app = App::with(&[("PB_USER_PASSWORD", "not-the-password")]).await;
+    let answer = app.get("/api/settings").bearer(&token()).send().await;
+    assert_eq!((answer.status, &answer.body["error"]), (502, &json!("Bad gateway")));
+    let health = app.get("/").bearer(&token()).send().await;
+    assert_eq!((health.status, &health.body["pocketbase_status"]), (503, &json!("unauthenticated")));
+}
+
+/// Makes PocketBase forget every session of the account, as a changed password does.
+async fn sign_everyone_out(server: &Server, superuser: &local::pocketbase::Superuser) {
+    let account = superuser.find("users", r#"email="service@identivia.test""#).await.unwrap();
+    let path = format!("/api/collections/users/records/{}", account[0]["id"].as_str().unwrap());
+    let password =
+        crate::support::variables(&server.url).into_iter().find(|(name, _)| name == "PB_USER_PASSWORD").unwrap().1;
+    let again = json!({ "password": password, "passwordConfirm": password });
+    superuser.call(Method::PATCH, &path, Some(again)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_session_is_renewed_once_and_the_request_succeeds() {
+    let server = Server::start().await;
+    let superuser = server.superuser().await;
+    let proxy = Proxy::to(&server.url).await;
+    let app = App::behind(&proxy, &[]).await;
+    let (id, _) = app.profile("postman").await;
+    every_route(&app, &id).await;
+    sign_everyone_out(&server, &superuser).await;
+    proxy.calls();
+    for (route, answer) in every_route(&app, &id).await {
+        assert!(good(answer.status), "{route}: {answer:?}");
+    }
+    let signed_in = proxy.calls().into_iter().filter(|call| call.ends_with("auth-with-password")).count();
+    assert_eq!(signed_in, 6, "each of the six functions signs in once");
+    proxy.calls();
+    every_route(&app, &id).await;
+    assert!(!proxy.calls().iter().any(|call| call.contains("auth-")), "and then no more");
+}
+
+#[tokio::test]
+async fn a_revoked_session_does_not_hide_a_known_person() {
+    let server = Server::start().await;
+    let superuser = server.superuser().await;
+    let app = App::at(&server.url, &[]);
+    let body = json!({ "name": "Jane", "document_type": "passport", "document_number": "A1", "nationality": "SG" });
+    let made = app.post("/api/profiles/create").key(STATIC_KEY).json(&body).send().await;
+    sign_everyone_out(&server, &superuser).await;
+    let again = app.post("/api/profiles/create").key(STATIC_KEY).json(&body).send().await;
+    assert_eq!((made.status, again.status, made.text("/id")), (201, 200, again.text("/id")));
+    // What does not exist is still not found, and a bad key is still refused.
+    sign_everyone_out(&server, &superuser).await;
+    assert_eq!(app.get("/api/profiles/abc123def456ghi").bearer(&token()).send().await.status, 404);
+    assert_eq!(app.get("/api/profiles/abc123def456ghi").key("sk_nobodys").send().await.status, 401);
+}
+
+#[tokio::test]
+async fn a_session_that_is_about_to_end_is_renewed_before_it_is_used() {
+    let server = Server::start().await;
+    let superuser = server.superuser().await;
+    let short = json!({ "authToken": { "duration": 62 } });
+    superuser.call(Method::PATCH, "/api/collections/users", Some(short)).await.unwrap();
+    let proxy = Proxy::to(&server.url).await;
+    let app = App::behind(&proxy, &[]).await;
+    assert_eq!(app.get("/api/settings").bearer(&token()).send().await.status, 200);
+    proxy.calls();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(app.get("/api/settings").bearer(&token()).send().await.status, 200);
+    assert_eq!(
+        proxy.calls(),
+        ["POST /api/collections/users/auth-with-password", "GET /api/collections/settings/records"]
+    );
+}
+
+#[tokio::test]
+async fn a_superuser_can_stand_in_for_the_service_account() {
+    let app = App::with(&[
+        ("PB_AUTH_COLLECTION", "_superusers"),
+        ("PB_USER_EMAIL", "admin@identivia.test"),
+        ("PB_USER_PASSWORD", "admin-password-of-the-tests"),
+    ])
+    .await;
+    let (id, _) = app.profile("postman").await;
+    for (route, answer) in every_route(&app, &id).await {
+        assert!(good(answer.status), "{route}: {answer:?}");
+    }
+    assert_eq!(app.get("/api/profiles/abc123def456ghi").bearer(&token()).send().await.status, 404);
+}
+
+#[tokio::test]
+async fn the_service_account_may_do_what_the_functions_do_and_no_more() {
+    let server = shared().await;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("{}{path}", server.url);
+    let env = crate::support::variables(&server.url);
+    let value = |name: &str| env.iter().find(|(known, _)| known == name).unwrap().1.clone();
+    let credentials = json!({ "identity": value("PB_USER_EMAIL"), "password": value("PB_USER_PASSWORD") });
+    let signed_in =
+        http.post(url("/api/collections/users/auth-with-password")).json(&credentials).send().await.unwrap();
+    let signed_in: Value = signed_in.json().await.unwrap();
+    let account = signed_in["token"].as_str().unwrap().to_owned();
+    let specimen = local::seed::SPECIMEN_PROFILE;
+    let profile = format!("/api/collections/profiles/records/{specimen}");
+    let list = |collection: &str| format!("/api/collections/{collection}/records");
+    let body =
+        json!({ "key": "x", "name": "x", "email": "x@y.z", "password": "x2345678", "passwordConfirm": "x2345678" });
+    let ask = async |method: Method, path: &str, token: &str| {
+        let request = http.request(method, url(path)).header("authorization", token).json(&body);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let forbidden = [
+        (Method::DELETE, profile.clone()),
+        (Method::POST, list("settings")),
+        (Method::POST, list("partners")),
+        (Method::POST, list("users")),
+        (Method::POST, list("_superusers")),
+        (Method::GET, "/api/collections".to_owned()),
+        (Method::GET, "/api/settings".to_owned()),
+        (Method::GET, "/api/logs".to_owned()),
+        (Method::POST, "/api/backups".to_owned()),
+    ];
+    for (method, path) in forbidden {
+        for token in [account.as_str(), ""] {
+            let status = ask(method.clone(), &path, token).await;
+            assert!(matches!(status, 400..=404), "{method} {path}: {status}");
+        }
+    }
+    // A stranger, or someone with an account that is not the service's, finds nothing anywhere.
+    for collection in [
+        "profiles",
+        "profile_overview",
+        "verification_overview",
+        "status_history",
+        "verification_history",
+        "settings",
+        "partners",
+    ] {
+        let found: Value = http.get(url(&list(collection))).send().await.unwrap().json().await.unwrap();
+        assert_eq!(found["items"], json!([]), "{collection}");
+    }
+    assert_eq!(ask(Method::GET, &profile, "").await, 404);
+    assert_eq!(ask(Method::GET, &profile, &account).await, 200);
+}
+
+/// The number of calls that PocketBase gets, once a process has signed in.
+#[tokio::test]
+async fn upstream_calls_are_as_few_as_promised() {
+    let proxy = Proxy::new().await;
+    let app = App::behind(&proxy, &[]).await;
+    let (id, flow) = app.profile("postman").await;
+    every_route(&app, &id).await;
+    let token = app.token("postman").await;
+    let user = unique("user");
+    let create = || app.post("/api/profiles/create").bearer(&token).json(&json!({ "userID": user }));
+    let form = || FormBody::new().file("document_front", JPEG).file("facial_photo", JPEG);
+    let verification = || {
+        let form = FormBody::new().text("liveness_session_id", "s").text("liveness_confidence", "95.5");
+        form.text("document_type", "passport").text("liveness_status", "live")
+    };
+    let path = |route: &str| format!("/api/{route}/{id}");
+    let verified =
+        app.post(&path("verification_history")).bearer(&token).form(verification()).send().await.text("/data/id");
+    let status = |verification: Option<&str>| json!({ "previous_status": "a", "new_status": "pending", "notes": "n", "verification": verification });
+    proxy.calls();
+    let credentials = json!({ "client_id": "postman", "client_secret": "replace-me" });
+    for (what, ask, expected, calls) in [
+        ("token", app.post("/api/auth/token").json(&credentials), 200, 0),
+        ("a new profile", create(), 201, 1),
+        ("a known profile", create(), 200, 2),
+        ("get", app.get(&path("profiles")).bearer(&token), 200, 1),
+        ("get by key", app.get(&path("profiles")).key(STATIC_KEY), 200, 1),
+        ("get by flow token", app.get(&path("profiles")).bearer(&flow), 200, 1),
+        ("get of a malformed id", app.get("/api/profiles/nonsense").bearer(&token), 404, 0),
+        ("update", app.patch(&path("profiles")).bearer(&token).form(form()), 200, 2),
+        ("update by flow token", app.patch(&path("profiles")).bearer(&flow).form(form()), 200, 2),
+        ("status", app.post(&path("status_history")).bearer(&token).json(&status(None)), 201, 2),
+        (
+            "status with verification",
+            app.post(&path("status_history")).bearer(&flow).json(&status(Some(&verified))),
+            201,
+            2,
+        ),
+        ("settings", app.get("/api/settings").bearer(&token), 200, 1),
+        (
+            "verification with files",
+            app.post(&path("verification_history"))
+                .bearer(&token)
+                .form(verification().file("facial_photo", JPEG).file("document_front", JPEG)),
+            201,
+            2,
+        ),
+        ("no such route", app.get("/nowhere"), 404, 0),
+    ] {
+        let answer = ask.send().await;
+        assert_eq!(answer.status, expected, "{what}: {answer:?}");
+        assert_eq!(proxy.calls().len(), calls, "{what}");
+    }
+    let answer = app.post(&path("verification_history")).bearer(&flow).form(verification()).send().await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let (files, others): (Vec<_>, Vec<_>) = proxy.calls().into_iter().partition(|call| call.contains("/api/files/"));
+    assert_eq!((others.len(), files.len()), (2, 2), "two calls beside the two files copied: {others:?} {files:?}");
+}
