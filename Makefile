@@ -11,6 +11,8 @@ TOOLS := .venv/.installed
 SAM_TOOLS := .venv-sam/.installed
 # Runs a command with the variables of .env.
 WITH_ENV := .venv/bin/honcho run
+# cargo-lambda stands beside sam.
+SAM := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} PATH="$(CURDIR)/.venv-sam/bin:$$PATH" sam
 
 .PHONY: help
 help: ## Show this list
@@ -38,6 +40,15 @@ test: $(TOOLS) ## Run all tests
 	cargo build --workspace --bins
 	cargo test --workspace
 
+.PHONY: build
+build: $(SAM_TOOLS) ## Check the template and build every function for Lambda (sam validate --lint, sam build)
+	$(SAM) validate --lint
+	$(SAM) build
+
+.PHONY: test-sam
+test-sam: $(TOOLS) build ## Run every sample event, and the API, in Lambda's emulators (the API only with Docker)
+	cargo test --package tests -- --ignored --nocapture sam::
+
 .PHONY: check
 check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences and sources of dependencies, unused dependencies
 	cargo fmt --all --check
@@ -55,6 +66,11 @@ check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences
 $(TOOLS): local/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement $<
+	@touch $@
+
+$(SAM_TOOLS): local/requirements-sam.txt
+	$(PYTHON) -m venv .venv-sam
+	.venv-sam/bin/pip install --quiet --requirement $<
 	@touch $@
 
 .tools/bin/cargo-%:

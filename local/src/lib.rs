@@ -1,8 +1,10 @@
-//! The development stack: its data ([`seed`]) and a walk through the API ([`demo`]). Never shipped.
+//! The development stack: its data ([`seed`]), a walk through the API ([`demo`]), and a passing PocketBase for tests and
+//! measurements ([`server`]). Never shipped.
 
 pub mod demo;
 pub mod pocketbase;
 pub mod seed;
+pub mod server;
 
 /// What went wrong, in words for a developer.
 #[derive(Debug, thiserror::Error)]

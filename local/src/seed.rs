@@ -4,12 +4,17 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::auth::hash_api_key;
 use shared::config::Env;
+use shared::pocketbase::DedupeKey;
+use shared::types::Invalid;
 
 use crate::Error;
 use crate::pocketbase::Superuser;
 
 /// The id of the profile that the sample events ask for.
 pub const SPECIMEN_PROFILE: &str = "specimen0000001";
+
+/// The `userID` that finds it.
+pub const SPECIMEN_USER: &str = "specimen";
 
 /// The team of the development credentials.
 pub const TEAM: &str = "team_123";
@@ -42,10 +47,12 @@ pub async fn seed(superuser: &Superuser, env: &Env) -> Result<(), Error> {
         }
     }
     if missing(superuser.find("profiles", &format!(r#"id="{SPECIMEN_PROFILE}""#)).await?) {
+        let user = SPECIMEN_USER.parse().map_err(|invalid: Invalid| Error::new(invalid.0))?;
         let specimen = json!({
             "id": SPECIMEN_PROFILE,
             "team": TEAM,
-            "dedupe_key": "specimen",
+            "user_id": SPECIMEN_USER,
+            "dedupe_key": DedupeKey::of_user(TEAM.parse().ok().as_ref(), &user),
             "name": "Specimen Person",
             "document_type": "passport",
             "document_number": "X00000000",

@@ -257,7 +257,7 @@ async fn a_flow_token_decides_nothing() {
         .text("liveness_verified", "true");
     let answer = app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(form).send().await;
     assert_eq!(answer.status, 201);
-    let superuser = shared().await.superuser().await;
+    let superuser = shared().await.superuser().await.unwrap();
     let profile = superuser.find("profiles", &format!("id=\"{id}\"")).await.unwrap();
     assert_eq!((&profile[0]["verification_status"], &profile[0]["document_front"]), (&json!("unverified"), &json!("")));
     let history = superuser.find("verification_history", &format!("profile=\"{id}\"")).await.unwrap();
@@ -346,7 +346,7 @@ async fn a_partners_key_is_remembered_for_a_minute_and_a_wrong_one_is_not() {
 
 #[tokio::test]
 async fn an_inactive_partners_key_is_refused() {
-    let superuser = shared().await.superuser().await;
+    let superuser = shared().await.superuser().await.unwrap();
     let key = unique("sk_inactive");
     let partner = json!({ "name": "Former partner", "team": "team_123", "active": false, "secret_key_hash": shared::auth::hash_api_key(&key) });
     superuser.create("partners", partner).await.unwrap();

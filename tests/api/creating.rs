@@ -12,7 +12,7 @@ async fn create(app: &App, token: &str, body: &Value) -> Answer {
 async fn awkward_user_ids_are_stored_and_found_exactly_or_refused() {
     let app = App::new().await;
     let token = app.token("postman").await;
-    let superuser = shared().await.superuser().await;
+    let superuser = shared().await.superuser().await.unwrap();
     let mark = unique("");
     for awkward in [
         r#"double " quote"#,

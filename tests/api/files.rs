@@ -33,7 +33,8 @@ impl Bench {
     }
 
     async fn stored(&self) -> Value {
-        let found = shared().await.superuser().await.find("profiles", &format!("id=\"{}\"", self.id)).await.unwrap();
+        let found =
+            shared().await.superuser().await.unwrap().find("profiles", &format!("id=\"{}\"", self.id)).await.unwrap();
         found[0].clone()
     }
 }
@@ -231,8 +232,13 @@ async fn everything_that_a_verification_lacks_is_listed_at_once() {
         let answer = bench.verify(&bench.token, form).await;
         assert_eq!((answer.status, &answer.body["missing"]), (400, &missing), "{answer:?}");
     }
-    let history =
-        shared().await.superuser().await.find("verification_history", &format!("profile=\"{}\"", bench.id)).await;
+    let history = shared()
+        .await
+        .superuser()
+        .await
+        .unwrap()
+        .find("verification_history", &format!("profile=\"{}\"", bench.id))
+        .await;
     assert!(history.unwrap().is_empty(), "nothing is stored");
 }
 
@@ -248,7 +254,7 @@ async fn files_that_a_verification_does_not_bring_are_copied_from_the_profile() 
     assert_eq!(answer.status, 201, "{answer:?}");
 
     let server = shared().await;
-    let superuser = server.superuser().await;
+    let superuser = server.superuser().await.unwrap();
     let token = superuser.call(reqwest::Method::POST, "/api/files/token", None).await.unwrap();
     let http = reqwest::Client::new();
     for (field, expected) in [("document_front", front), ("document_back", back), ("facial_photo", sent)] {
@@ -280,8 +286,13 @@ async fn wrong_fields_of_a_verification_are_named_and_nothing_is_stored() {
         let answer = bench.verify(&bench.token, form).await;
         assert_eq!((answer.status, &answer.body["field"]), (400, &json!(field)), "{answer:?}");
     }
-    let history =
-        shared().await.superuser().await.find("verification_history", &format!("profile=\"{}\"", bench.id)).await;
+    let history = shared()
+        .await
+        .superuser()
+        .await
+        .unwrap()
+        .find("verification_history", &format!("profile=\"{}\"", bench.id))
+        .await;
     assert!(history.unwrap().is_empty());
 }
 

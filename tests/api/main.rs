@@ -9,6 +9,7 @@ mod creating;
 mod files;
 mod migrations;
 mod routes;
+mod sam;
 mod seeds;
 mod stack;
 mod support;

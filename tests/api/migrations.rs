@@ -1,18 +1,20 @@
 //! The schema, applied to data folders that already hold something.
 
+use local::seed::seed;
+use local::server::Server;
 use serde_json::{Value, json};
 
-use crate::support::{App, STATIC_KEY, Server, root};
+use crate::support::{App, STATIC_KEY, own_server, root, settings};
 
 #[tokio::test]
 async fn a_data_folder_with_records_is_left_as_it_is_by_another_start() {
-    let server = Server::start().await;
+    let server = own_server().await;
     let app = App::at(&server.url, &[]);
     let (id, _) = app.profile("postman").await;
-    let before = server.superuser().await.find("profiles", "").await.unwrap();
-    let server = Server::bare(server.into_folder(), &root().join("migrations"));
-    server.seed().await;
-    assert_eq!(server.superuser().await.find("profiles", "").await.unwrap(), before);
+    let before = server.superuser().await.unwrap().find("profiles", "").await.unwrap();
+    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("migrations")).unwrap();
+    seed(&server.superuser().await.unwrap(), &settings()).await.unwrap();
+    assert_eq!(server.superuser().await.unwrap().find("profiles", "").await.unwrap(), before);
     let app = App::at(&server.url, &[]);
     let answer = app.get(&format!("/api/profiles/{id}")).bearer(&app.token("postman").await).send().await;
     assert_eq!(answer.status, 200);
@@ -23,8 +25,8 @@ async fn a_data_folder_with_records_is_left_as_it_is_by_another_start() {
 #[tokio::test]
 async fn the_data_of_an_earlier_service_is_taken_over() {
     let none = tempfile::tempdir().unwrap();
-    let server = Server::bare(tempfile::tempdir().unwrap(), none.path());
-    let superuser = server.superuser().await;
+    let server = Server::on(tempfile::tempdir().unwrap(), "127.0.0.1", none.path()).unwrap();
+    let superuser = server.superuser().await.unwrap();
     let text = |name: &str| json!({ "type": "text", "name": name });
     let collection = |name: &str, mut fields: Vec<Value>| {
         fields.push(json!({ "type": "autodate", "name": "created", "onCreate": true }));
@@ -52,8 +54,8 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
     let entry = json!({ "profile": user["id"], "new_status": "pending_review", "notes": "n" });
     superuser.create("status_history", entry).await.unwrap();
 
-    let server = Server::bare(server.into_folder(), &root().join("migrations"));
-    server.seed().await;
+    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("migrations")).unwrap();
+    seed(&server.superuser().await.unwrap(), &settings()).await.unwrap();
     let app = App::at(&server.url, &[]);
     let token = app.token("postman").await;
     let again = app.post("/api/profiles/create").bearer(&token).json(&json!({ "userID": "user-1" })).send().await;
@@ -65,7 +67,7 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
     assert_eq!(answer.body["data"]["status"], "pending_review");
     assert_eq!(answer.body["data"]["verification_status"], "unverified");
 
-    let superuser = server.superuser().await;
+    let superuser = server.superuser().await.unwrap();
     let found = superuser.find("profiles", "").await.unwrap();
     assert_eq!(found.iter().filter(|profile| profile["id"] != local::seed::SPECIMEN_PROFILE).count(), 4);
     assert!(found.iter().any(|profile| profile["nickname"] == "kept"));

@@ -212,8 +212,14 @@ async fn s001_update_profile() {
         },
     });
     assert_shape(&answer.body, &expected);
-    let stored =
-        crate::support::shared().await.superuser().await.find("profiles", &format!("id=\"{id}\"")).await.unwrap();
+    let stored = crate::support::shared()
+        .await
+        .superuser()
+        .await
+        .unwrap()
+        .find("profiles", &format!("id=\"{id}\""))
+        .await
+        .unwrap();
     assert_eq!(stored[0]["face_liveness_result"], json!({ "Status": "SUCCEEDED" }));
     assert_eq!(stored[0]["face_liveness_confidence"], json!(95.5));
 }
@@ -255,7 +261,7 @@ async fn s001_status_history() {
     });
     let answer = app.post(&format!("/api/status_history/{id}")).bearer(&token).json(&body).send().await;
     assert_eq!(answer.status, 201, "{answer:?}");
-    let superuser = crate::support::shared().await.superuser().await;
+    let superuser = crate::support::shared().await.superuser().await.unwrap();
     let account = superuser.find("users", r#"email="service@identivia.test""#).await.unwrap();
     let expected = json!({
         "success": true,
@@ -320,7 +326,7 @@ async fn s001_verification_history() {
         },
     });
     assert_shape(&answer.body, &expected);
-    let stored = crate::support::shared().await.superuser().await;
+    let stored = crate::support::shared().await.superuser().await.unwrap();
     let stored = stored.find("verification_history", &format!("profile=\"{id}\"")).await.unwrap();
     assert_eq!(stored[0]["liveness_verified"], json!(false), "nobody has asked AWS");
     assert_eq!(stored[0]["ip_address"], "203.0.113.7", "the address that the gateway saw");
@@ -428,7 +434,7 @@ async fn s000_status_history_with_liveness() {
     });
     let answer = app.post(&format!("/api/status_history/{id}")).key(STATIC_KEY).json(&body).send().await;
     assert_eq!(answer.status, 201);
-    let stored = crate::support::shared().await.superuser().await;
+    let stored = crate::support::shared().await.superuser().await.unwrap();
     let stored = stored.find("status_history", &format!("profile=\"{id}\"")).await.unwrap();
     assert_eq!(stored[0]["liveness_session_id"], "session-xyz");
     assert_eq!(stored[0]["liveness_confidence"], json!(91));

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use local::server::{free_port, spawn_leashed};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, free_port, root, shared, unique, variables};
+use crate::support::{App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, root, shared, unique, variables};
 
 /// `cargo lambda watch`, gone when the tests end however they end.
 struct Stack {
@@ -22,22 +23,15 @@ struct Stack {
 
 impl Stack {
     async fn start(pocketbase_url: &str) -> Self {
-        let port = free_port();
+        let port = free_port().unwrap();
         let mark = unique("stack");
-        let script = r#""$@" >/dev/null 2>&1 & stack=$!; cat >/dev/null; kill -INT $stack; wait $stack"#;
-        let process = Command::new("sh")
-            .args(["-c", script, "sh"])
-            .arg(root().join(".venv/bin/cargo-lambda"))
+        let mut watch = Command::new(root().join(".venv/bin/cargo-lambda"));
+        watch
             .args(["lambda", "watch", "--quiet", "--ignore-changes", "--wait", "--concurrency", "16"])
             .args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
-            .current_dir(root())
             .envs(variables(pocketbase_url))
-            .env("STACK_OF_THE_TESTS", &mark)
-            // What `cargo test` sets for its tests would make `cargo run` build everything again.
-            .env_remove("CARGO_MANIFEST_DIR")
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env("STACK_OF_THE_TESTS", &mark);
+        let process = spawn_leashed(&watch).unwrap();
         let url = format!("http://127.0.0.1:{port}");
         local::pocketbase::wait_for(&Client::new(), &url).await.unwrap();
         Self { url, process, mark }
@@ -79,7 +73,7 @@ async fn race(stack: &Stack, body: Value, collection_filter: &str) {
     let ids: BTreeSet<_> = answers.iter().map(|(_, body)| body["id"].as_str().unwrap()).collect();
     let count = |status| answers.iter().filter(|answer| answer.0 == status).count();
     assert_eq!((ids.len(), count(201), count(200)), (1, 1, 49), "{answers:?}");
-    let stored = shared().await.superuser().await.find("profiles", collection_filter).await.unwrap();
+    let stored = shared().await.superuser().await.unwrap().find("profiles", collection_filter).await.unwrap();
     assert_eq!(stored.len(), 1);
 }
 
@@ -121,7 +115,7 @@ async fn requests_pass_through_the_local_gateway_whole() {
 async fn a_killed_update_is_done_whole_or_not_at_all() {
     let proxy = Proxy::new().await;
     let app = App::new().await;
-    let superuser = shared().await.superuser().await;
+    let superuser = shared().await.superuser().await.unwrap();
     let image = |fill: u8| [JPEG, &vec![fill; 1_400_000]].concat();
     let form = || {
         FormBody::new()

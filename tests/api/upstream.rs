@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use local::server::Server;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Server, shared, unique};
+use crate::support::{Answer, App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, own_server, shared, unique};
 
 /// One request of each route that asks PocketBase, in an order in which each can succeed.
 async fn every_route(app: &App, id: &str) -> Vec<(&'static str, Answer)> {
@@ -35,7 +36,7 @@ async fn every_route(app: &App, id: &str) -> Vec<(&'static str, Answer)> {
 
 /// A token of the all-powerful client, made without asking anyone.
 fn token() -> String {
-    let env: shared::config::Env = crate::support::variables("http://127.0.0.1:1").into_iter().collect();
+    let env = crate::support::settings();
     let clients = shared::config::TokenClientSettings::from_env(&env).unwrap().clients;
     shared::auth::TokenIssuer::from_env(&env).unwrap().issue(&clients[0], &clients[0].scopes).unwrap()
 }
@@ -99,7 +100,7 @@ async fn a_connection_cut_in_the_middle_of_an_answer_is_503() {
 
 #[tokio::test]
 async fn a_pocketbase_that_is_down_is_503_and_once_restarted_all_is_well() {
-    let mut server = Server::start().await;
+    let mut server = own_server().await;
     let app = App::at(&server.url, &[]);
     let (id, _) = app.profile("postman").await;
     every_route(&app, &id).await;
@@ -113,15 +114,15 @@ async fn a_pocketbase_that_is_down_is_503_and_once_restarted_all_is_well() {
     assert_eq!(degraded.body["pocketbase_status"], "unreachable");
     assert_eq!(degraded.body.as_object().unwrap().len(), 13, "the same fields as when all is well");
 
-    server.up();
-    server.superuser().await;
+    server.up().unwrap();
+    server.superuser().await.unwrap();
     for (route, answer) in every_route(&app, &id).await {
         assert!(good(answer.status), "{route}: {answer:?}");
     }
     // Restarted between two requests, while connections are open.
     server.down();
-    server.up();
-    server.superuser().await;
+    server.up().unwrap();
+    server.superuser().await.unwrap();
     for (route, answer) in every_route(&app, &id).await {
         assert!(good(answer.status), "after a restart, {route}: {answer:?}");
     }
@@ -130,12 +131,12 @@ async fn a_pocketbase_that_is_down_is_503_and_once_restarted_all_is_well() {
 
 #[tokio::test]
 async fn a_function_that_started_while_pocketbase_was_down_works_once_it_is_up() {
-    let mut server = Server::start().await;
+    let mut server = own_server().await;
     server.down();
     let app = App::at(&server.url, &[]);
     assert_eq!(app.get("/api/settings").bearer(&token()).send().await.status, 503);
-    server.up();
-    server.superuser().await;
+    server.up().unwrap();
+    server.superuser().await.unwrap();
     assert_eq!(app.get("/api/settings").bearer(&token()).send().await.status, 200);
 }
 
@@ -160,8 +161,8 @@ async fn sign_everyone_out(server: &Server, superuser: &local::pocketbase::Super
 
 #[tokio::test]
 async fn a_revoked_session_is_renewed_once_and_the_request_succeeds() {
-    let server = Server::start().await;
-    let superuser = server.superuser().await;
+    let server = own_server().await;
+    let superuser = server.superuser().await.unwrap();
     let proxy = Proxy::to(&server.url).await;
     let app = App::behind(&proxy, &[]).await;
     let (id, _) = app.profile("postman").await;
@@ -180,8 +181,8 @@ async fn a_revoked_session_is_renewed_once_and_the_request_succeeds() {
 
 #[tokio::test]
 async fn a_revoked_session_does_not_hide_a_known_person() {
-    let server = Server::start().await;
-    let superuser = server.superuser().await;
+    let server = own_server().await;
+    let superuser = server.superuser().await.unwrap();
     let app = App::at(&server.url, &[]);
     let body = json!({ "name": "Jane", "document_type": "passport", "document_number": "A1", "nationality": "SG" });
     let made = app.post("/api/profiles/create").key(STATIC_KEY).json(&body).send().await;
@@ -196,8 +197,8 @@ async fn a_revoked_session_does_not_hide_a_known_person() {
 
 #[tokio::test]
 async fn a_session_that_is_about_to_end_is_renewed_before_it_is_used() {
-    let server = Server::start().await;
-    let superuser = server.superuser().await;
+    let server = own_server().await;
+    let superuser = server.superuser().await.unwrap();
     let short = json!({ "authToken": { "duration": 62 } });
     superuser.call(Method::PATCH, "/api/collections/users", Some(short)).await.unwrap();
     let proxy = Proxy::to(&server.url).await;
@@ -214,12 +215,7 @@ async fn a_session_that_is_about_to_end_is_renewed_before_it_is_used() {
 
 #[tokio::test]
 async fn a_superuser_can_stand_in_for_the_service_account() {
-    let app = App::with(&[
-        ("PB_AUTH_COLLECTION", "_superusers"),
-        ("PB_USER_EMAIL", "admin@identivia.test"),
-        ("PB_USER_PASSWORD", "admin-password-of-the-tests"),
-    ])
-    .await;
+    let app = App::with(&Server::superuser_variables()).await;
     let (id, _) = app.profile("postman").await;
     for (route, answer) in every_route(&app, &id).await {
         assert!(good(answer.status), "{route}: {answer:?}");

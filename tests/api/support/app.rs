@@ -11,7 +11,7 @@ use shared::config::Env;
 use shared::http::answer;
 use tokio::sync::OnceCell;
 
-use super::{FormBody, Proxy, root, shared, variables};
+use super::{FormBody, Proxy, openapi, root, shared, variables};
 
 /// The routes of `[workspace.metadata.lambda.watch.router]`: path → method → function.
 pub struct Router(pub BTreeMap<String, BTreeMap<String, String>>);
@@ -41,17 +41,19 @@ impl Router {
         all.filter(|(_, _, function)| function != "not-found").collect()
     }
 
-    fn find(&self, method: &str, path: &str) -> (String, Option<String>) {
-        let exact = self.0.get(path).map(|methods| (methods, None));
+    /// The route's path, its function, and the id in the path.
+    fn find(&self, method: &str, path: &str) -> (String, String, Option<String>) {
+        let exact = self.0.get_key_value(path).map(|(pattern, methods)| (pattern, methods, None));
         let by_id = || {
             self.0.iter().find_map(|(pattern, methods)| {
                 let id = path.strip_prefix(pattern.strip_suffix("{id}")?)?;
-                (!id.is_empty() && !id.contains('/')).then(|| (methods, Some(id.to_owned())))
+                (!id.is_empty() && !id.contains('/')).then(|| (pattern, methods, Some(id.to_owned())))
             })
         };
+        let default = "not-found".to_owned();
         match exact.or_else(by_id) {
-            Some((methods, id)) => (methods.get(method).cloned().unwrap_or_else(|| "not-found".to_owned()), id),
-            None => ("not-found".to_owned(), None),
+            Some((pattern, methods, id)) => (pattern.clone(), methods.get(method).cloned().unwrap_or(default), id),
+            None => (path.to_owned(), default, None),
         }
     }
 }
@@ -209,7 +211,7 @@ impl Ask<'_> {
 
     /// Sends it as API Gateway would: an HTTP API event, format 2.0.
     pub async fn send(self) -> Answer {
-        let (function, id) = self.app.router.find(&self.method, &self.path);
+        let (route, function, id) = self.app.router.find(&self.method, &self.path);
         let headers: BTreeMap<_, _> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let event = json!({
@@ -239,7 +241,10 @@ impl Ask<'_> {
         assert_eq!(parts.headers.get("x-request-id").unwrap(), "gateway-request-id");
         assert_ne!(parts.status, StatusCode::INTERNAL_SERVER_ERROR, "{body:?}");
         assert_eq!(parts.headers["content-type"], "application/json");
-        let body = serde_json::from_slice(&body).expect("every answer is JSON");
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        let (status, body) = (parts.status.as_u16(), serde_json::from_slice(&body).expect("every answer is JSON"));
+        if function != "not-found" {
+            openapi::judge(&self.method, &route, status, &body);
+        }
+        Answer { status, headers: parts.headers, body }
     }
 }

@@ -2,15 +2,16 @@
 
 mod app;
 mod form;
+pub mod openapi;
 mod pocketbase;
 mod proxy;
 mod shape;
 
-use std::path::PathBuf;
+pub use local::server::root;
 
 pub use app::{Answer, App, Router};
 pub use form::{FormBody, JPEG, MP4, PNG};
-pub use pocketbase::{Server, free_port, shared};
+pub use pocketbase::{own_server, settings, shared};
 pub use proxy::{Mood, Proxy, Stage};
 pub use shape::assert_shape;
 
@@ -18,11 +19,6 @@ pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
 pub const STATIC_KEY: &str = "your-secret-api-key-1";
 pub const SECRET_KEY: &str = "sk_development_partner_secret";
 pub const PUBLISHABLE_KEY: &str = "pk_development_partner_publishable";
-
-/// The root of the workspace.
-pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// A name that no other test uses.
 pub fn unique(prefix: &str) -> String {

@@ -1,0 +1,154 @@
+//! A PocketBase of one's own: on a free port, with an empty data folder, gone when its owner is, however that ends.
+//! For tests and measurements; `make run` has one that stays.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use shared::config::Env;
+use tempfile::TempDir;
+
+use crate::Error;
+use crate::pocketbase::Superuser;
+use crate::seed::seed;
+
+const SUPERUSER_EMAIL: &str = "admin@identivia.test";
+const SUPERUSER_PASSWORD: &str = "password-of-a-passing-admin";
+
+/// A running PocketBase.
+pub struct Server {
+    /// Where it answers.
+    pub url: String,
+    /// The port of that.
+    pub port: u16,
+    address: &'static str,
+    migrations: PathBuf,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A port that nobody listens on.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16, Error> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    Ok(listener.map_err(|error| Error::new(error.to_string()))?.port())
+}
+
+/// Runs a command that ends when this process does: its standard input is ours to hold.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn_leashed(command: &Command) -> Result<Child, Error> {
+    const SCRIPT: &str = r#""$@" >/dev/null 2>&1 & started=$!; cat >/dev/null; kill -INT $started; wait $started"#;
+    let mut leashed = Command::new("sh");
+    leashed.args(["-c", SCRIPT, "sh"]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::piped());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => leashed.env(name, value),
+            None => leashed.env_remove(name),
+        };
+    }
+    leashed.current_dir(root()).spawn().map_err(|error| Error::new(error.to_string()))
+}
+
+impl Server {
+    /// A server with the project's schema and development data, on an address (`127.0.0.1`, or `0.0.0.0` to be reached from
+    /// containers).
+    ///
+    /// # Errors
+    /// When PocketBase does not start.
+    pub async fn start(address: &'static str, env: &Env) -> Result<Self, Error> {
+        let folder = TempDir::new().map_err(|error| Error::new(error.to_string()))?;
+        let server = Self::on(folder, address, &root().join("migrations"))?;
+        seed(&server.superuser().await?, env).await?;
+        Ok(server)
+    }
+
+    /// A server on a data folder, with the migrations of another.
+    ///
+    /// # Errors
+    /// When PocketBase does not start.
+    pub fn on(folder: TempDir, address: &'static str, migrations: &Path) -> Result<Self, Error> {
+        let port = free_port()?;
+        let url = format!("http://127.0.0.1:{port}");
+        let mut server = Self { url, port, address, migrations: migrations.to_owned(), folder, process: None };
+        let mut upsert = server.pocketbase("superuser")?;
+        upsert.args(["upsert", SUPERUSER_EMAIL, SUPERUSER_PASSWORD]);
+        let made = upsert.output().map_err(|error| Error::new(error.to_string()))?;
+        if !made.status.success() {
+            return Err(Error::new(String::from_utf8_lossy(&made.stderr)));
+        }
+        server.up()?;
+        Ok(server)
+    }
+
+    fn pocketbase(&self, command: &str) -> Result<Command, Error> {
+        let binary = root().join(".venv/bin/pocketbase");
+        if !binary.exists() {
+            return Err(Error::new("PocketBase is not installed: run `make test`"));
+        }
+        let mut pocketbase = Command::new(binary);
+        pocketbase.arg("--dir").arg(self.folder.path()).arg("--migrationsDir").arg(&self.migrations).arg(command);
+        Ok(pocketbase)
+    }
+
+    /// A superuser's session, once the server is up.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn superuser(&self) -> Result<Superuser, Error> {
+        Superuser::sign_in(&self.url, SUPERUSER_EMAIL, SUPERUSER_PASSWORD).await
+    }
+
+    /// The settings of a function that signs in as the superuser.
+    pub fn superuser_variables() -> [(&'static str, &'static str); 3] {
+        [
+            ("PB_AUTH_COLLECTION", "_superusers"),
+            ("PB_USER_EMAIL", SUPERUSER_EMAIL),
+            ("PB_USER_PASSWORD", SUPERUSER_PASSWORD),
+        ]
+    }
+
+    /// Starts it (again).
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn up(&mut self) -> Result<(), Error> {
+        let mut serve = self.pocketbase("serve")?;
+        serve.args(["--http", &format!("{}:{}", self.address, self.port)]);
+        self.process = Some(spawn_leashed(&serve)?);
+        Ok(())
+    }
+
+    /// Stops it.
+    pub fn down(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.stdin.take());
+            // Whether it had ended before makes no difference.
+            let _ = process.wait();
+        }
+    }
+
+    /// Stops it and hands on its data.
+    ///
+    /// # Errors
+    /// When no other folder can be made in its place.
+    pub fn into_folder(mut self) -> Result<TempDir, Error> {
+        self.down();
+        let empty = TempDir::new().map_err(|error| Error::new(error.to_string()))?;
+        Ok(std::mem::replace(&mut self.folder, empty))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
