@@ -49,6 +49,11 @@ build: $(SAM_TOOLS) ## Check the template and build every function for Lambda (s
 test-sam: $(TOOLS) build ## Run every sample event, and the API, in Lambda's emulators (the API only with Docker)
 	cargo test --package tests -- --ignored --nocapture sam::
 
+.PHONY: bench
+bench: $(TOOLS) .env ## Measure starts, memory and warm requests of the release build
+	cargo build --release --workspace
+	@$(WITH_ENV) target/release/bench
+
 .PHONY: check
 check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences and sources of dependencies, unused dependencies
 	cargo fmt --all --check

@@ -1,0 +1,195 @@
+//! `make bench`: from exec to the first request asked for, memory resident then, and a warm request, for each function of
+//! the release build; beside an empty function and, for the warm read, PocketBase itself. One run, so that the ratios mean
+//! something on a machine whose speed drifts.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use local::Error;
+use local::server::{Server, root};
+use reqwest::Client;
+use shared::config::Env;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc};
+
+/// Starts counted for each function, after one that is not.
+const STARTS: usize = 15;
+
+/// Warm requests counted.
+const REQUESTS: usize = 300;
+
+/// Lambda's runtime interface: hands out events, takes answers.
+struct Runtime {
+    address: String,
+    asked: mpsc::UnboundedReceiver<Instant>,
+    answered: mpsc::UnboundedReceiver<Instant>,
+    events: mpsc::UnboundedSender<String>,
+}
+
+struct Ends {
+    asked: mpsc::UnboundedSender<Instant>,
+    answered: mpsc::UnboundedSender<Instant>,
+    events: Mutex<mpsc::UnboundedReceiver<String>>,
+}
+
+impl Runtime {
+    async fn new() -> Result<Self, Error> {
+        let (asked_sender, asked) = mpsc::unbounded_channel();
+        let (answered_sender, answered) = mpsc::unbounded_channel();
+        let (events, event_receiver) = mpsc::unbounded_channel();
+        let ends = Ends { asked: asked_sender, answered: answered_sender, events: Mutex::new(event_receiver) };
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .with_state(Arc::new(ends));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(other)?;
+        let address = listener.local_addr().map_err(other)?.to_string();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { address, asked, answered, events })
+    }
+}
+
+async fn next(State(ends): State<Arc<Ends>>) -> impl IntoResponse {
+    let _ = ends.asked.send(Instant::now());
+    let event = ends.events.lock().await.recv().await.unwrap_or_default();
+    let headers = [("lambda-runtime-aws-request-id", "bench"), ("lambda-runtime-deadline-ms", "4102444800000")];
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.insert(name, axum::http::HeaderValue::from_static(value));
+    }
+    (map, event)
+}
+
+async fn response(State(ends): State<Arc<Ends>>, _body: Bytes) {
+    let _ = ends.answered.send(Instant::now());
+}
+
+fn other(error: impl std::fmt::Display) -> Error {
+    Error::new(error.to_string())
+}
+
+fn start(binary: &str, runtime: &Runtime, variables: &[(String, String)]) -> Result<Child, Error> {
+    Command::new(root().join("target/release").join(binary))
+        .env("AWS_LAMBDA_RUNTIME_API", &runtime.address)
+        .envs([("AWS_LAMBDA_FUNCTION_NAME", binary), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
+        .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"), ("AWS_LAMBDA_LOG_LEVEL", "error")])
+        .envs(variables.iter().cloned())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Error::new(format!("{binary}: {error}: run `make bench`")))
+}
+
+async fn received(channel: &mut mpsc::UnboundedReceiver<Instant>) -> Result<Instant, Error> {
+    let waited = tokio::time::timeout(Duration::from_secs(30), channel.recv()).await;
+    waited.ok().flatten().ok_or_else(|| Error::new("a function stopped"))
+}
+
+/// Milliseconds from exec to the first request asked for, and megabytes resident then.
+async fn start_once(binary: &str, variables: &[(String, String)]) -> Result<(f64, f64), Error> {
+    let mut runtime = Runtime::new().await?;
+    let begun = Instant::now();
+    let process = start(binary, &runtime, variables)?;
+    let asked = received(&mut runtime.asked).await?;
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", process.id().unwrap_or_default())).map_err(other)?;
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
+    Ok((milliseconds(asked - begun), resident.unwrap_or_default() / 1024.0))
+}
+
+/// Milliseconds of warm requests, from handing out the event to having the answer.
+async fn warm(binary: &str, event: &str, variables: &[(String, String)]) -> Result<f64, Error> {
+    let mut runtime = Runtime::new().await?;
+    let _process = start(binary, &runtime, variables)?;
+    let mut times = Vec::new();
+    for _ in 0..=REQUESTS {
+        received(&mut runtime.asked).await?;
+        let begun = Instant::now();
+        runtime.events.send(event.to_owned()).map_err(other)?;
+        times.push(milliseconds(received(&mut runtime.answered).await? - begun));
+    }
+    Ok(median(times.split_off(1)))
+}
+
+async fn bare_pocketbase(server: &Server) -> Result<f64, Error> {
+    let superuser = server.superuser().await?;
+    let path = format!("/api/collections/profiles/records/{}", local::seed::SPECIMEN_PROFILE);
+    let mut times = Vec::new();
+    for _ in 0..=REQUESTS {
+        let begun = Instant::now();
+        superuser.call(reqwest::Method::GET, &path, None).await?;
+        times.push(milliseconds(begun.elapsed()));
+    }
+    Ok(median(times.split_off(1)))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let mut variables: Vec<(String, String)> = std::env::vars().collect();
+    let env: Env = variables.iter().cloned().collect();
+    let server = Server::start("127.0.0.1", &env).await?;
+    variables.push(("POCKETBASE_URL".to_owned(), server.url.clone()));
+    // A process signs in when it starts, which costs PocketBase a bcrypt comparison: shown apart, since it is PocketBase's.
+    local::pocketbase::wait_for(&Client::new(), &server.url).await?;
+    let without = [variables.clone(), vec![("POCKETBASE_URL".to_owned(), "http://127.0.0.1:1".to_owned())]].concat();
+
+    let mut functions: Vec<String> = std::fs::read_dir(root().join("functions"))
+        .map_err(other)?
+        .filter_map(|folder| folder.ok()?.file_name().into_string().ok())
+        .collect();
+    functions.sort();
+    functions.insert(0, "empty".to_owned());
+    println!("Starts: exec to the first request asked for, median of {STARTS}; memory resident then.");
+    println!("{:<22}{:>12}{:>8}{:>14}{:>9}{:>7}", "", "init ms", "× empty", "with sign-in", "MB", "× empty");
+    let mut floor = None;
+    for function in &functions {
+        let (mut alone, mut signed_in, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+        start_once(function, &variables).await?;
+        for _ in 0..STARTS {
+            alone.push(start_once(function, &without).await?.0);
+            let (time, resident) = start_once(function, &variables).await?;
+            signed_in.push(time);
+            memory.push(resident);
+        }
+        let (alone, signed_in, memory) = (median(alone), median(signed_in), median(memory));
+        let (floor_time, floor_memory) = *floor.get_or_insert((alone, memory));
+        let ratios = (alone / floor_time, memory / floor_memory);
+        println!("{function:<22}{alone:>12.1}{:>8.1}{signed_in:>14.1}{memory:>9.1}{:>7.1}", ratios.0, ratios.1);
+    }
+
+    println!("\nWarm requests, median of {REQUESTS}:");
+    let event = |path: &str| std::fs::read_to_string(root().join("events").join(path)).map_err(other);
+    let bare = bare_pocketbase(&server).await?;
+    println!("{:<34}{bare:>8.2} ms", "PocketBase itself, one record");
+    for (function, path) in [
+        ("empty", "get-profile/200-bearer.json"),
+        ("issue-token", "issue-token/200-json.json"),
+        ("get-profile", "get-profile/200-bearer.json"),
+        ("get-settings", "get-settings/200-bearer.json"),
+        ("create-profile", "create-profile/200-known-person.json"),
+        ("record-status", "record-status/201-pending.json"),
+        ("update-profile", "update-profile/200-document-photo.json"),
+    ] {
+        let time = warm(function, &event(path)?, &variables).await?;
+        println!("{function:<34}{time:>8.2} ms{:>8.1} × PocketBase itself", time / bare);
+    }
+    Ok(())
+}
