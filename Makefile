@@ -38,7 +38,7 @@ token: $(TOOLS) .env ## Print a development token
 .PHONY: test
 test: $(TOOLS) ## Run all tests
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --all-targets
 
 .PHONY: build
 build: $(SAM_TOOLS) ## Check the template and build every function for Lambda (sam validate --lint, sam build)
@@ -58,7 +58,7 @@ bench: $(TOOLS) .env ## Measure starts, memory and warm requests of the release 
 check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences and sources of dependencies, unused dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
-	.tools/bin/cargo-deny --offline --log-level error check bans licenses sources
+	.tools/bin/cargo-deny --log-level error check bans licenses sources
 	.tools/bin/cargo-machete
 
 .env:

@@ -46,8 +46,7 @@ pub fn free_port() -> Result<u16, Error> {
 /// # Errors
 /// When it cannot be started.
 pub fn spawn_leashed(command: &Command) -> Result<Child, Error> {
-    const SCRIPT: &str =
-        r#"exec 2>/dev/null; set -m; "$@" >/dev/null 2>&1 & started=$!; cat >/dev/null; kill -INT -- -$started; wait $started"#;
+    const SCRIPT: &str = r#"exec 2>/dev/null; set -m; "$@" >/dev/null 2>&1 & started=$!; cat >/dev/null; kill -INT -- -$started; wait $started"#;
     let mut leashed = Command::new("bash");
     leashed.args(["-c", SCRIPT, "bash"]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::piped());
     for (name, value) in command.get_envs() {

@@ -271,9 +271,10 @@ impl FromStr for Day {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
-        let day = text.split(['T', ' ']).next().filter(|day| day.len() == 10).and_then(|day| day.parse().ok());
-        let short = text.len() <= 40;
-        day.filter(|_| short).map(Self).ok_or_else(|| Invalid::because("must be a date as YYYY-MM-DD"))
+        let day = text.split(['T', ' ']).next().unwrap_or_default();
+        // chrono would take a sign and days of one digit as well.
+        let plain = day.len() == 10 && day.starts_with(|first: char| first.is_ascii_digit()) && text.len() <= 40;
+        day.parse().ok().filter(|_| plain).map(Self).ok_or_else(|| Invalid::because("must be a date as YYYY-MM-DD"))
     }
 }
 

@@ -22,12 +22,12 @@ struct Stack {
 }
 
 impl Stack {
-    async fn start(pocketbase_url: &str) -> Self {
+    async fn start(pocketbase_url: &str, processes: u8) -> Self {
         let port = free_port().unwrap();
         let mark = unique("stack");
         let mut watch = Command::new(root().join(".venv/bin/cargo-lambda"));
         watch
-            .args(["lambda", "watch", "--quiet", "--ignore-changes", "--wait", "--concurrency", "16"])
+            .args(["lambda", "watch", "--quiet", "--ignore-changes", "--wait", "--concurrency", &processes.to_string()])
             .args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
             .envs(variables(pocketbase_url))
             .env("STACK_OF_THE_TESTS", &mark);
@@ -79,7 +79,7 @@ async fn race(stack: &Stack, body: Value, collection_filter: &str) {
 
 #[tokio::test]
 async fn fifty_creates_at_once_for_one_person_make_one_record() {
-    let stack = Stack::start(&shared().await.url).await;
+    let stack = Stack::start(&shared().await.url, 16).await;
     let user = unique("user");
     race(&stack, json!({ "userID": user }), &format!("user_id=\"{user}\"")).await;
     assert!(stack.processes("create-profile").len() > 1, "the requests met in several processes");
@@ -91,7 +91,7 @@ async fn fifty_creates_at_once_for_one_person_make_one_record() {
 
 #[tokio::test]
 async fn requests_pass_through_the_local_gateway_whole() {
-    let stack = Stack::start(&shared().await.url).await;
+    let stack = Stack::start(&shared().await.url, 16).await;
     let body =
         json!({ "name": "Jane", "document_type": "passport", "document_number": unique("A"), "nationality": "SG" });
     let (status, created) =
@@ -132,7 +132,7 @@ async fn a_killed_update_is_done_whole_or_not_at_all() {
         (Stage::Written, Some(true)),
     ] {
         // The emulator does not replace a process that was killed, so each gets an emulator of its own.
-        let stack = Stack::start(&proxy.url).await;
+        let stack = Stack::start(&proxy.url, 1).await;
         let (id, _) = app.profile("postman").await;
         proxy.set(Mood::Pausing(stage));
         let (content_type, body) = (form().content_type(), form().finish());
