@@ -110,6 +110,9 @@ pub struct PocketBaseSettings {
     pub email: String,
     /// `PB_USER_PASSWORD`.
     pub password: String,
+    /// `PB_AUTH_TOKEN`: a long-lived token of that account, which spares PocketBase the password's bcrypt comparison at each
+    /// start of a process. The password is used when there is none, or when PocketBase refuses it.
+    pub auth_token: Option<String>,
     /// `PB_TIMEOUT_MS`: the longest that one call may take, 100 to 20,000 ms, 8,000 by default. A request makes at most
     /// two or three, inside the 29 s of a function.
     pub timeout: Duration,
@@ -130,6 +133,7 @@ impl PocketBaseSettings {
             auth_collection: auth_collection.to_owned(),
             email: env.require("PB_USER_EMAIL")?.to_owned(),
             password: env.require("PB_USER_PASSWORD")?.to_owned(),
+            auth_token: env.get("PB_AUTH_TOKEN").map(str::to_owned),
             timeout: Duration::from_millis(env.number("PB_TIMEOUT_MS", 8_000, 100..=20_000)?),
         })
     }

@@ -154,13 +154,13 @@ fn the_functions_of_the_template_are_the_folders_of_functions() {
 /// A function is given the secrets that it uses and no others.
 #[test]
 fn no_function_is_given_a_secret_that_it_does_not_use() {
-    let secrets = ["PB_USER_PASSWORD", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"];
+    let secrets = ["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"];
     let uses = |binary: &str| -> &[&str] {
         match binary {
             "not-found" => &[],
             "issue-token" => &["JWT_SECRET", "JWT_CLIENTS_JSON"],
-            "health" | "get-settings" => &["PB_USER_PASSWORD", "JWT_SECRET"],
-            _ => &["PB_USER_PASSWORD", "JWT_SECRET", "VALID_API_KEYS"],
+            "health" | "get-settings" => &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET"],
+            _ => &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "VALID_API_KEYS"],
         }
     };
     let template = yaml("template.yaml");
@@ -169,7 +169,7 @@ fn no_function_is_given_a_secret_that_it_does_not_use() {
         let given: BTreeSet<_> = secrets.iter().copied().filter(|secret| variables.get(*secret).is_some()).collect();
         assert_eq!(given, uses(&binary).iter().copied().collect(), "{binary}");
     }
-    for parameter in ["PocketBaseUserPassword", "JwtSecret", "JwtClientsJson", "ValidApiKeys"] {
+    for parameter in ["PocketBaseUserPassword", "PocketBaseAuthToken", "JwtSecret", "JwtClientsJson", "ValidApiKeys"] {
         assert_eq!(template["Parameters"][parameter]["NoEcho"], Value::Bool(true), "{parameter} never shows");
     }
 }

@@ -214,6 +214,27 @@ async fn a_session_that_is_about_to_end_is_renewed_before_it_is_used() {
 }
 
 #[tokio::test]
+async fn a_long_lived_token_spares_the_password_until_it_is_revoked() {
+    let server = own_server().await;
+    let superuser = server.superuser().await.unwrap();
+    let account = superuser.find("users", r#"email="service@identivia.test""#).await.unwrap();
+    let path = format!("/api/collections/users/impersonate/{}", account[0]["id"].as_str().unwrap());
+    let minted = superuser.call(Method::POST, &path, Some(json!({ "duration": 86_400 }))).await.unwrap();
+    let proxy = Proxy::to(&server.url).await;
+    let app = App::behind(&proxy, &[("PB_AUTH_TOKEN", minted["token"].as_str().unwrap())]).await;
+    let (id, _) = app.profile("postman").await;
+    every_route(&app, &id).await;
+    assert!(!proxy.calls().iter().any(|call| call.ends_with("auth-with-password")));
+    sign_everyone_out(&server, &superuser).await;
+    for (route, answer) in every_route(&app, &id).await {
+        assert!(good(answer.status), "{route}: {answer:?}");
+    }
+    assert_eq!(proxy.calls().iter().filter(|call| call.ends_with("auth-with-password")).count(), 6);
+    let broken = App::behind(&proxy, &[("PB_AUTH_TOKEN", "not.a.token")]).await;
+    assert_eq!(broken.get("/api/settings").bearer(&token()).send().await.status, 200);
+}
+
+#[tokio::test]
 async fn a_superuser_can_stand_in_for_the_service_account() {
     let app = App::with(&Server::superuser_variables()).await;
     let (id, _) = app.profile("postman").await;

@@ -109,6 +109,12 @@ struct Session {
     file_token: Option<(String, Instant)>,
 }
 
+impl Session {
+    fn new(token: String, account: Account) -> Self {
+        Self { expires: expiry(&token), token, account, file_token: None }
+    }
+}
+
 #[derive(Deserialize)]
 struct SignedIn {
     token: String,
@@ -265,7 +271,7 @@ impl PocketBase {
     async fn session(&self) -> Result<Session, Error> {
         let mut current = self.session.lock().await;
         match &*current {
-            Some(session) if SystemTime::now() + EXPIRY_MARGIN < session.expires => Ok(session.clone()),
+            Some(session) if is_current(session.expires) => Ok(session.clone()),
             _ => Ok(current.insert(self.sign_in().await?).clone()),
         }
     }
@@ -280,6 +286,11 @@ impl PocketBase {
     }
 
     async fn sign_in(&self) -> Result<Session, Error> {
+        if let Some(token) = self.settings.auth_token.as_deref().filter(|token| is_current(expiry(token)))
+            && let Some(account) = self.account_of(token).await?
+        {
+            return Ok(Session::new(token.to_owned(), account));
+        }
         let path = format!("/api/collections/{}/auth-with-password", self.settings.auth_collection);
         let credentials = json!({ "identity": self.settings.email, "password": self.settings.password });
         let call = Call { method: Method::POST, path, query: &[], payload: Payload::Json(&credentials) };
@@ -288,18 +299,23 @@ impl PocketBase {
             return Err(Error::SignInRefused(format!("status {}", answer.status.as_u16())));
         }
         let SignedIn { token, record } = typed(answer.into_success()?)?;
-        Ok(Session { expires: expiry(&token), token, account: record, file_token: None })
+        Ok(Session::new(token, record))
     }
 
-    /// Whether PocketBase still honours a session's token.
-    async fn is_good(&self, session: &Session) -> Result<bool, Error> {
+    /// Whose a token is; `None` when PocketBase does not honour it (any more).
+    async fn account_of(&self, token: &str) -> Result<Option<Account>, Error> {
         let path = format!("/api/collections/{}/auth-refresh", self.settings.auth_collection);
-        let call = Call { method: Method::POST, path, query: &[("fields", "record.id")], payload: Payload::None };
-        let answer = self.attempt(&call, Some(&session.token)).await?;
+        let call = Call { method: Method::POST, path, query: &[], payload: Payload::None };
+        let answer = self.attempt(&call, Some(token)).await?;
         if matches!(answer.status.as_u16(), 401 | 403 | 404) {
-            return Ok(false);
+            return Ok(None);
         }
-        answer.into_success().map(|_| true)
+        typed::<SignedIn>(answer.into_success()?).map(|signed_in| Some(signed_in.record))
+    }
+
+    /// Whether PocketBase still honours a session.
+    async fn is_good(&self, session: &Session) -> Result<bool, Error> {
+        Ok(self.account_of(&session.token).await?.is_some())
     }
 
     /// Makes a call as the account, signing in again when it turns out that PocketBase has forgotten us.
@@ -448,6 +464,11 @@ impl From<reqwest::Error> for Broken {
 /// A transport error without its URL, which may hold a file token.
 fn unreachable(error: reqwest::Error) -> Error {
     Error::Unreachable(error.without_url().to_string())
+}
+
+/// Whether a token that ends then can still be used now.
+fn is_current(expires: SystemTime) -> bool {
+    SystemTime::now() + EXPIRY_MARGIN < expires
 }
 
 /// When a token of PocketBase's ends, by its own `exp`; unreadable ones are taken to have ended.
