@@ -96,6 +96,8 @@ impl Server {
         }
         let mut pocketbase = Command::new(binary);
         pocketbase.arg("--dir").arg(self.folder.path()).arg("--migrationsDir").arg(&self.migrations).arg(command);
+        // What a test changes in a collection is not to become a migration of the project.
+        pocketbase.arg("--automigrate=0");
         Ok(pocketbase)
     }
 

@@ -2,6 +2,7 @@
 //! answers ([`http`]), typed settings ([`config`]) and the types that input is parsed into ([`types`]).
 
 pub mod auth;
+pub mod backend;
 pub mod config;
 pub mod http;
 pub mod pocketbase;

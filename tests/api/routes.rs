@@ -45,6 +45,12 @@ impl Template {
     }
 }
 
+/// `(method, path)` of each route but the default one.
+fn template_routes() -> BTreeSet<(String, String)> {
+    let routes = Template::read().routes.into_iter().filter(|route| !is_default(route));
+    routes.map(|(method, path, _)| (method, path)).collect()
+}
+
 fn is_default(route: &(String, String, String)) -> bool {
     route.1 == "$default"
 }
@@ -72,13 +78,7 @@ fn openapi_describes_the_routes_of_the_template() {
             described.insert((method.to_uppercase(), text(path)));
         }
     }
-    let routes: BTreeSet<_> = Template::read()
-        .routes
-        .into_iter()
-        .filter(|route| !is_default(route))
-        .map(|(method, path, _)| (method, path))
-        .collect();
-    assert_eq!(described, routes);
+    assert_eq!(described, template_routes());
 }
 
 /// Every example of an answer is what its schema says, and so is every example of a JSON request.
@@ -109,13 +109,7 @@ fn the_default_route_knows_the_routes_of_the_template() {
         .iter()
         .flat_map(|(path, methods)| methods.iter().map(|method| (method.to_string(), (*path).to_owned())))
         .collect();
-    let routes: BTreeSet<_> = Template::read()
-        .routes
-        .into_iter()
-        .filter(|route| !is_default(route))
-        .map(|(method, path, _)| (method, path))
-        .collect();
-    assert_eq!(known, routes);
+    assert_eq!(known, template_routes());
 }
 
 #[test]

@@ -8,16 +8,16 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::auth::{Authenticator, Caller, Scope};
-use shared::config::{Env, LinkSettings, PocketBaseSettings};
+use shared::auth::{Caller, Scope};
+use shared::backend::Backend;
+use shared::config::{Env, LinkSettings};
 use shared::http::{ApiError, StartError, json_response, parse_json, read_json};
-use shared::pocketbase::{DedupeKey, NewProfile, PocketBase, Reused};
+use shared::pocketbase::{DedupeKey, NewProfile, Reused};
 use shared::types::{RecordId, Team, Teams, Text, UserId, VerificationStatus};
 
 /// What is made once in a process's life.
 pub struct State {
-    authenticator: Authenticator,
-    pocketbase: PocketBase,
+    backend: Backend,
     links: LinkSettings,
 }
 
@@ -27,11 +27,7 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            authenticator: Authenticator::from_env(env)?,
-            links: LinkSettings::from_env(env)?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
+        Ok(Self { links: LinkSettings::from_env(env)?, backend: Backend::from_env(env).await? })
     }
 }
 
@@ -83,7 +79,7 @@ struct CreateResponse {
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let body = read_json(&request);
     let body_key = body.as_ref().ok().and_then(|body| body.get("apiKey")).and_then(Value::as_str);
-    let caller = state.authenticator.any(request.headers(), body_key, &state.pocketbase).await?;
+    let caller = state.backend.authenticator.any(request.headers(), body_key, &state.backend.pocketbase).await?;
     let caller = caller.ok_or_else(ApiError::missing_bearer)?;
     caller.require(Scope::ProfilesWrite)?;
     if caller.is_flow() {
@@ -96,9 +92,9 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     }
     let team = team(state, &caller, &body).await?;
     let profile = if by_user { profile_of_user(team.clone(), body)? } else { profile_of_document(team.clone(), body)? };
-    let (id, reused) = state.pocketbase.create_profile(&profile).await?;
+    let (id, reused) = state.backend.pocketbase.create_profile(&profile).await?;
     let flow_token = match by_user {
-        true => Some(state.authenticator.flow_token(&id, team.as_ref(), &caller)?),
+        true => Some(state.backend.authenticator.flow_token(&id, team.as_ref(), &caller)?),
         false => None,
     };
     let url = match &flow_token {
@@ -136,7 +132,7 @@ async fn team(state: &State, caller: &Caller, body: &Value) -> Result<Option<Tea
         }
         (Some(asked), _) => Ok(Some(asked)),
         (None, Teams::Only(Some(own))) => Ok(Some(own.clone())),
-        (None, _) => Ok(state.pocketbase.account().await?.team()),
+        (None, _) => Ok(state.backend.pocketbase.account().await?.team()),
     }
 }
 

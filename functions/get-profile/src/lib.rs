@@ -6,16 +6,16 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use shared::auth::{Authenticator, Scope};
-use shared::config::{Env, PocketBaseSettings, PublicSettings};
+use shared::auth::Scope;
+use shared::backend::Backend;
+use shared::config::{Env, PublicSettings};
 use shared::http::{ApiError, StartError, path_id, profile_id, success};
-use shared::pocketbase::{PocketBase, ProfileOverview, VerificationSummary};
+use shared::pocketbase::{ProfileOverview, VerificationSummary};
 use shared::types::Teams;
 
 /// What is made once in a process's life.
 pub struct State {
-    authenticator: Authenticator,
-    pocketbase: PocketBase,
+    backend: Backend,
     public: PublicSettings,
 }
 
@@ -25,11 +25,7 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            authenticator: Authenticator::from_env(env)?,
-            public: PublicSettings::from_env(env)?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
+        Ok(Self { public: PublicSettings::from_env(env)?, backend: Backend::from_env(env).await? })
     }
 }
 
@@ -85,7 +81,7 @@ struct StatusView<'a> {
 /// team's; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let id = path_id(&request);
-    let caller = state.authenticator.any(request.headers(), None, &state.pocketbase).await?;
+    let caller = state.backend.authenticator.any(request.headers(), None, &state.backend.pocketbase).await?;
     let (teams, is_bearer) = match &caller {
         Some(caller) => {
             caller.require_for(Scope::ProfilesRead, &id)?;
@@ -94,7 +90,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         None if state.public.status_lookup => (&Teams::All, false),
         None => return Err(ApiError::missing_bearer()),
     };
-    let profile = state.pocketbase.profile_overview(&profile_id(&id)?, teams).await?;
+    let profile = state.backend.pocketbase.profile_overview(&profile_id(&id)?, teams).await?;
     let profile = profile.ok_or_else(ApiError::profile_not_found)?;
     Ok(match is_bearer {
         true => success(StatusCode::OK, None, ProfileView::from(&profile)),

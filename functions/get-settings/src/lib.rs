@@ -4,29 +4,9 @@
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
-use shared::auth::{Authenticator, Scope};
-use shared::config::{Env, PocketBaseSettings};
-use shared::http::{ApiError, StartError, success};
-use shared::pocketbase::PocketBase;
-
-/// What is made once in a process's life.
-pub struct State {
-    authenticator: Authenticator,
-    pocketbase: PocketBase,
-}
-
-impl State {
-    /// Reads the settings and signs in at PocketBase.
-    ///
-    /// # Errors
-    /// When a setting is missing or malformed.
-    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            authenticator: Authenticator::from_env(env)?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
-    }
-}
+use shared::auth::Scope;
+pub use shared::backend::Backend as State;
+use shared::http::{ApiError, success};
 
 /// Answers a request.
 ///

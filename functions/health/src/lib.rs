@@ -10,15 +10,15 @@ use lambda_http::http::header::AUTHORIZATION;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use serde_json::json;
-use shared::auth::{Authenticator, Scope};
-use shared::config::{Env, PocketBaseSettings, PublicSettings, ServiceSettings};
+use shared::auth::Scope;
+use shared::backend::Backend;
+use shared::config::{Env, PublicSettings, ServiceSettings};
 use shared::http::{ApiError, StartError, json_response};
-use shared::pocketbase::{self, PocketBase};
+use shared::pocketbase;
 
 /// What is made once in a process's life.
 pub struct State {
-    authenticator: Authenticator,
-    pocketbase: PocketBase,
+    backend: Backend,
     public: PublicSettings,
     services: ServiceSettings,
     started: Instant,
@@ -32,10 +32,9 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         let started = Instant::now();
         Ok(Self {
-            authenticator: Authenticator::from_env(env)?,
             public: PublicSettings::from_env(env)?,
             services: ServiceSettings::from_env(env)?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
+            backend: Backend::from_env(env).await?,
             started,
         })
     }
@@ -80,8 +79,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         let body = json!({ "status": "OK", "service": "Identivia-API", "recordsStored": 0 });
         return Ok(json_response(StatusCode::OK, &body));
     }
-    state.authenticator.bearer(request.headers())?.require(Scope::HealthRead)?;
-    let (status, pocketbase_status) = match state.pocketbase.check().await {
+    state.backend.authenticator.bearer(request.headers())?.require(Scope::HealthRead)?;
+    let (status, pocketbase_status) = match state.backend.pocketbase.check().await {
         Ok(()) => (StatusCode::OK, "authenticated"),
         Err(error) => {
             tracing::warn!(cause = %error, "PocketBase is not healthy");
@@ -96,8 +95,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         uptime: (state.started.elapsed().as_secs_f64() * 100.0).round() / 100.0,
         memory: memory(),
         pocketbase_status,
-        pocketbase_url: state.pocketbase.url(),
-        pocketbase_user_email: state.pocketbase.email(),
+        pocketbase_url: state.backend.pocketbase.url(),
+        pocketbase_user_email: state.backend.pocketbase.email(),
         aws_faceliveness_status: configured(state.services.aws_configured),
         openai_model: &state.services.openai_model,
         openai_status: configured(state.services.openai_configured),

@@ -5,30 +5,11 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
-use shared::auth::{Authenticator, Caller, Scope};
-use shared::config::{Env, PocketBaseSettings};
-use shared::http::{ApiError, StartError, parse_json, path_id, profile_id, read_json, success};
-use shared::pocketbase::{NewStatus, PocketBase, StatusRecord};
+use shared::auth::{Caller, Scope};
+pub use shared::backend::Backend as State;
+use shared::http::{ApiError, parse_json, path_id, profile_id, read_json, success};
+use shared::pocketbase::{NewStatus, StatusRecord};
 use shared::types::{Confidence, Notes, RecordId, Text};
-
-/// What is made once in a process's life.
-pub struct State {
-    authenticator: Authenticator,
-    pocketbase: PocketBase,
-}
-
-impl State {
-    /// Reads the settings and signs in at PocketBase.
-    ///
-    /// # Errors
-    /// When a setting is missing or malformed.
-    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            authenticator: Authenticator::from_env(env)?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
-    }
-}
 
 #[derive(Deserialize)]
 struct RecordStatus {

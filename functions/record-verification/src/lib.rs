@@ -11,16 +11,16 @@ use lambda_http::http::header::RETRY_AFTER;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use serde_json::Value;
-use shared::auth::{Authenticator, Scope};
-use shared::config::{AttemptSettings, Env, PocketBaseSettings};
+use shared::auth::Scope;
+use shared::backend::Backend;
+use shared::config::{AttemptSettings, Env};
 use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, source_ip, success};
-use shared::pocketbase::{Error, NewVerification, PocketBase, ProfileOverview, RecordFile, VerificationRecord};
+use shared::pocketbase::{Error, NewVerification, ProfileOverview, RecordFile, VerificationRecord};
 use shared::types::{RecordId, Text};
 
 /// What is made once in a process's life.
 pub struct State {
-    authenticator: Authenticator,
-    pocketbase: PocketBase,
+    backend: Backend,
     attempts: AttemptSettings,
 }
 
@@ -30,11 +30,7 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            authenticator: Authenticator::from_env(env)?,
-            attempts: AttemptSettings::from_env(env)?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
+        Ok(Self { attempts: AttemptSettings::from_env(env)?, backend: Backend::from_env(env).await? })
     }
 }
 
@@ -87,12 +83,12 @@ struct VerificationView<'a> {
 /// PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let id = path_id(&request);
-    let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
+    let caller = state.backend.authenticator.bearer_or_key(request.headers(), &state.backend.pocketbase).await?;
     caller.require_for(Scope::VerificationHistoryWrite, &id)?;
     let id = profile_id(&id)?;
     let source_ip = source_ip(&request);
     let form = read_form(request, &FIELDS).await?;
-    let profile = state.pocketbase.profile_overview(&id, caller.teams()).await?;
+    let profile = state.backend.pocketbase.profile_overview(&id, caller.teams()).await?;
     let profile = profile.ok_or_else(ApiError::profile_not_found)?;
     if caller.is_flow() && profile.is_decided() {
         return Err(ApiError::already_decided());
@@ -100,7 +96,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let files = files(&form, &profile)?;
     let mut verification = verification(id, &form, source_ip)?;
     let record = match caller.is_flow() {
-        false => state.pocketbase.create_verification(&verification, &files).await?,
+        false => state.backend.pocketbase.create_verification(&verification, &files).await?,
         true => {
             // Two requests that count the same number of attempts take the same name, and the index lets one of them have
             // it: the other takes the next, so that no race gets past the limit.
@@ -110,7 +106,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
                     return Err(too_many_attempts());
                 }
                 verification.flow_attempt = Some(format!("{}#{attempt}", profile.today));
-                match state.pocketbase.create_verification(&verification, &files).await {
+                match state.backend.pocketbase.create_verification(&verification, &files).await {
                     Err(Error::NotUnique(_)) => attempt += 1,
                     outcome => break outcome?,
                 }

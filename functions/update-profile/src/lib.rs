@@ -6,30 +6,11 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use shared::auth::{Authenticator, Scope};
-use shared::config::{Env, PocketBaseSettings};
-use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, success};
-use shared::pocketbase::{PocketBase, ProfileChanges, ProfileRecord};
+use shared::auth::Scope;
+pub use shared::backend::Backend as State;
+use shared::http::{ApiError, Form, FormFields, Media, path_id, profile_id, read_form, success};
+use shared::pocketbase::{ProfileChanges, ProfileRecord};
 use shared::types::RecordId;
-
-/// What is made once in a process's life.
-pub struct State {
-    authenticator: Authenticator,
-    pocketbase: PocketBase,
-}
-
-impl State {
-    /// Reads the settings and signs in at PocketBase.
-    ///
-    /// # Errors
-    /// When a setting is missing or malformed.
-    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            authenticator: Authenticator::from_env(env)?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
-    }
-}
 
 /// What the form may hold.
 const FIELDS: FormFields = FormFields {

@@ -50,8 +50,9 @@ where
 {
     let started = Instant::now();
     let request_id = request_id(&request);
+    let time_left = time_left(&request);
     let handled = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
-    let outcome = match tokio::time::timeout(time_left(&request_id.1), handled).await {
+    let outcome = match tokio::time::timeout(time_left, handled).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(ApiError::internal("the handler panicked")),
         Err(_) => Err(ApiError::upstream_timeout("the request took longer than it may")),
@@ -61,11 +62,10 @@ where
         Err(error) => (error.status(), error.cause().map(str::to_owned)),
     };
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (request_id, status_code) = (request_id.0, status.as_u16());
     if status.is_server_error() {
-        tracing::error!(request_id, status = status_code, milliseconds, cause, "request failed");
+        tracing::error!(request_id, status = status.as_u16(), milliseconds, cause, "request failed");
     } else {
-        tracing::info!(request_id, status = status_code, milliseconds, cause, "request answered");
+        tracing::info!(request_id, status = status.as_u16(), milliseconds, cause, "request answered");
     }
     let mut response = outcome.unwrap_or_else(ApiError::into_response);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -74,19 +74,20 @@ where
     response
 }
 
-/// The gateway's id of a request (Lambda's own where there is none), and when Lambda would end it.
-fn request_id(request: &Request) -> (String, Option<SystemTime>) {
-    let lambda = request.lambda_context_ref();
-    let deadline = lambda.and_then(|context| UNIX_EPOCH.checked_add(Duration::from_millis(context.deadline)));
+/// The gateway's id of a request; Lambda's own where there is none.
+fn request_id(request: &Request) -> String {
     let gateway = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
         _ => None,
     };
-    (gateway.or_else(|| lambda.map(|context| context.request_id.clone())).unwrap_or_default(), deadline)
+    let lambda = || request.lambda_context_ref().map(|context| context.request_id.clone());
+    gateway.or_else(lambda).unwrap_or_default()
 }
 
-fn time_left(deadline: &Option<SystemTime>) -> Duration {
-    let left = deadline.and_then(|deadline| deadline.duration_since(SystemTime::now()).ok());
+/// How long a request may take: until shortly before Lambda would end the process.
+fn time_left(request: &Request) -> Duration {
+    let deadline = request.lambda_context_ref().map(|context| Duration::from_millis(context.deadline));
+    let left = deadline.and_then(|deadline| (UNIX_EPOCH + deadline).duration_since(SystemTime::now()).ok());
     left.map_or(MAX_REQUEST_TIME, |left| left.saturating_sub(ANSWER_TIME).min(MAX_REQUEST_TIME))
 }
 
