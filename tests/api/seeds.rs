@@ -2,6 +2,27 @@
 //!
 //! 001 and 002 are the backend API (bearer tokens), 000 and 003 the key API (static keys). Public look-ups are on, as 000
 //! and 003 have them.
+//!
+//! | seed | example | status | test |
+//! |---|---|---|---|
+//! | 001 | token issuance | 200 | `s001_token_issuance` |
+//! | 001 | health check | 200 | `s001_health_check` |
+//! | 001 | create profile, new and existing | 201, 200 | `s001_create_profile_new_and_existing` |
+//! | 001 | create profile, errors | 400, 401 | `s001_create_profile_without_user_id_or_token` |
+//! | 001, 002 | get profile (002 shows only the request) | 200 | `s001_get_profile` |
+//! | 001 | get profile, error | 404 | `s001_get_profile_that_does_not_exist` |
+//! | 001 | update profile | 200 | `s001_update_profile` |
+//! | 001 | get settings | 200 | `s001_settings` |
+//! | 001 | create status history | 201 | `s001_status_history` |
+//! | 001 | create verification history | 201 | `s001_verification_history` |
+//! | 002 | client of the example configuration | 200 | `s002_the_client_of_the_example_configuration` |
+//! | 000, 003 | create profile, new and existing | 201, 200 | `s000_and_s003_create_profile_new_and_existing` |
+//! | 000, 003 | `apiKey` in the body | 201, 401 | `s000_the_key_may_stand_in_the_body_of_create` |
+//! | 003 | create profile, errors | 400, 401 | `s003_create_profile_errors` |
+//! | 000, 003 | get profile and its error | 200, 404 | `s000_and_s003_public_status_lookup` |
+//! | 000 | update profile | 200 | `s000_update_profile` |
+//! | 000 | status history | 201 | `s000_status_history_with_liveness` |
+//! | 000, 003 | health check | 200 | `s000_and_s003_health_check` |
 
 use serde_json::{Value, json};
 
@@ -43,6 +64,15 @@ async fn s001_token_issuance() {
             "scope": "profiles:read health:read",
         }),
     );
+}
+
+#[tokio::test]
+async fn s002_the_client_of_the_example_configuration() {
+    let clients = r#"[{"client_id":"postman","client_secret":"replace-me","partner_id":"internal-tools","team_id":"team_123","scopes":["profiles:read","profiles:write","health:read"]}]"#;
+    let app = App::with(&[("JWT_CLIENTS_JSON", clients), ("JWT_TTL_SECONDS", "3600")]).await;
+    let token = app.token("postman").await;
+    assert_eq!(app.get("/").bearer(&token).send().await.status, 200);
+    assert_eq!(app.get("/api/settings").bearer(&token).send().await.status, 403);
 }
 
 #[tokio::test]

@@ -157,3 +157,22 @@ async fn a_killed_update_is_done_whole_or_not_at_all() {
         assert_eq!(again.status, 200, "the same request works afterwards: {again:?}");
     }
 }
+
+/// What stops a function at its start is said on standard error, by the name of the variable and never by its value.
+#[tokio::test]
+async fn a_function_with_a_bad_setting_does_not_start_and_says_which() {
+    for (function, name, value, complaint) in [
+        ("get-settings", "JWT_SECRET", "too-short-a-secret", "JWT_SECRET must be at least 32 bytes long"),
+        ("issue-token", "JWT_SECRET", "too-short-a-secret", "JWT_SECRET must be at least 32 bytes long"),
+        ("create-profile", "CLIENT_URL", "", "CLIENT_URL is not set"),
+        ("health", "PB_USER_PASSWORD", "", "PB_USER_PASSWORD is not set"),
+        ("get-profile", "PUBLIC_STATUS_LOOKUP", "perhaps", "PUBLIC_STATUS_LOOKUP must be true or false"),
+    ] {
+        let mut started = Command::new(root().join("target/debug").join(function));
+        started.envs(variables(&shared().await.url)).env(name, value).env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1");
+        let output = started.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(complaint), "{function}: {said}");
+        assert!(value.is_empty() || !said.contains(value), "{said}");
+    }
+}
