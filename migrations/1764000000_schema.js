@@ -6,7 +6,12 @@
 migrate(
   (app) => {
     const SERVICE = '@request.auth.collectionName = "users" && @request.auth.role = "service"';
+    /// A write that a flow token asked for (`?by=flow`) is refused once the profile is decided, even when the decision came
+    /// between the look-up and the write.
+    const undecided = (status) =>
+      `${SERVICE} && (@request.query.by != "flow" || (${status} != "verified" && ${status} != "rejected"))`;
     const MB = 1024 * 1024;
+    const TEAM = { pattern: "^[A-Za-z0-9_.:-]*$" };
 
     const text = (name, max, more = {}) => new TextField({ name, max, ...more });
     const number = (name, more = {}) => new NumberField({ name, ...more });
@@ -19,6 +24,20 @@ migrate(
       new AutodateField({ name: "updated", onCreate: true, onUpdate: true }),
     ];
 
+    /// Whether the API can work with a field that is there already. What it cannot is said now, not at some request later.
+    function adopt(collection, existing, field) {
+      const where = `${collection.name}.${field.name}`;
+      const types = `is of type ${existing.type()}, and ${field.type()} is needed: rename it`;
+      if (existing.type() === "select" && ["verification_status", "role"].includes(field.name)) {
+        const needed = field.name === "role" ? ["service"] : ["unverified", "pending", "verified", "rejected"];
+        existing.values = [...existing.values, ...needed.filter((value) => !existing.values.includes(value))];
+      } else if (existing.type() !== field.type() && !(existing.type() === "email" && field.name === "email")) {
+        throw new Error(`${where} ${types}`);
+      }
+      if (existing.maxSelect > 1) throw new Error(`${where} holds several values, and one is needed: rename it`);
+      existing.required = field.required || false;
+    }
+
     /// Makes the collection, or adds the fields that it lacks. Rules are always set; files are always protected.
     function ensure(name, rules, fields, indexes = []) {
       let collection;
@@ -29,28 +48,44 @@ migrate(
       }
       for (const field of fields) {
         const existing = collection.fields.getByName(field.name);
-        if (!existing) collection.fields.add(field);
-        else if (existing.type() === "file") existing.protected = true;
+        if (existing) adopt(collection, existing, field);
+        else collection.fields.add(field);
+      }
+      for (const field of collection.fields) {
+        if (field.type() === "file") field.protected = true;
       }
       const closed = { listRule: null, viewRule: null, createRule: null, updateRule: null, deleteRule: null };
       Object.assign(collection, { ...closed, ...rules });
-      for (const [unique, index, columns, where] of indexes) collection.addIndex(index, unique, columns, where || "");
       app.save(collection);
-      return collection;
+      for (const [unique, index, columns, where] of indexes) {
+        const twice = arrayOf(new DynamicModel({ value: "" }));
+        const rows = where ? `WHERE ${where}` : "";
+        if (unique) {
+          const query = `SELECT ${columns} AS value FROM ${name} ${rows} GROUP BY ${columns} HAVING COUNT(*) > 1`;
+          if (!columns.includes(",")) app.db().newQuery(query).all(twice);
+        }
+        if (twice.length) throw new Error(`${name} has more than one record with ${columns} "${twice[0].value}": keep one`);
+        collection.addIndex(index, unique, columns, where || "");
+      }
+      app.save(collection);
     }
 
     // Accounts. Nobody signs up: an account with the role "service" is made by whoever runs PocketBase.
     const users = app.findCollectionByNameOrId("users");
-    for (const field of [text("team", 64), new SelectField({ name: "role", values: ["service"], maxSelect: 1 })]) {
-      if (!users.fields.getByName(field.name)) users.fields.add(field);
+    for (const field of [text("team", 64, TEAM), new SelectField({ name: "role", values: ["service"], maxSelect: 1 })]) {
+      const existing = users.fields.getByName(field.name);
+      if (existing) adopt(users, existing, field);
+      else users.fields.add(field);
     }
+    // Functions sign in from ever new addresses: that is no news.
+    users.authAlert.enabled = false;
     const self = "id = @request.auth.id";
     Object.assign(users, { listRule: self, viewRule: self, createRule: null, updateRule: null, deleteRule: null });
     app.save(users);
 
     ensure(
       "profiles",
-      { listRule: SERVICE, viewRule: SERVICE, createRule: SERVICE, updateRule: SERVICE },
+      { listRule: SERVICE, viewRule: SERVICE, createRule: SERVICE, updateRule: undecided("verification_status") },
       [
         text("team", 64),
         text("user_id", 255),
@@ -81,7 +116,7 @@ migrate(
 
     ensure(
       "verification_history",
-      { listRule: SERVICE, viewRule: SERVICE, createRule: SERVICE },
+      { listRule: SERVICE, viewRule: SERVICE, createRule: undecided("profile.verification_status") },
       [
         relation("profile", "profiles", { required: true, cascadeDelete: true }),
         text("status", 32),
@@ -113,11 +148,12 @@ migrate(
 
     ensure(
       "status_history",
-      { listRule: SERVICE, viewRule: SERVICE, createRule: SERVICE },
+      { listRule: SERVICE, viewRule: SERVICE, createRule: undecided("profile.verification_status") },
       [
         relation("profile", "profiles", { required: true, cascadeDelete: true }),
         relation("verification", "verification_history"),
         text("updated_by", 64),
+        new BoolField({ name: "by_flow" }),
         text("previous_status", 64),
         text("new_status", 64),
         text("notes", 5000),
@@ -132,8 +168,8 @@ migrate(
     ensure(
       "settings",
       { listRule: SERVICE },
-      [text("key", 128, { required: true }), json("value", MB), new BoolField({ name: "public" }), ...timestamps()],
-      [[true, "idx_settings_key", "key"]],
+      [text("key", 128), json("value", MB), new BoolField({ name: "public" }), ...timestamps()],
+      [[true, "idx_settings_key", "key", "key != ''"]],
     );
 
     ensure(
@@ -141,10 +177,10 @@ migrate(
       { listRule: SERVICE },
       [
         text("name", 255, { required: true }),
-        text("team", 64),
+        text("team", 64, TEAM),
         new BoolField({ name: "active" }),
         // Lower-case hexadecimal SHA-256 of the keys; the keys themselves are stored nowhere.
-        text("secret_key_hash", 64, { hidden: false }),
+        text("secret_key_hash", 64),
         text("publishable_key_hash", 64),
         ...timestamps(),
       ],
@@ -169,7 +205,8 @@ migrate(
       )
       .all(rows);
     for (const row of rows) {
-      const folded = [row.document_type, row.document_number, row.country].map((part) => part.trim().toLowerCase());
+      const documents = [row.document_type, row.document_number, row.country];
+      const folded = documents.map((part) => part.trim().toUpperCase().toLowerCase());
       const parts = row.user_id ? ["user", row.team, row.user_id] : ["document", row.team, ...folded];
       let key = parts[0] + ":" + $security.sha256(parts.slice(1).join("\u0000"));
       if (taken[key] || (!row.user_id && folded.some((part) => part === ""))) key = "legacy:" + row.id;
@@ -183,8 +220,16 @@ migrate(
     app.db().newQuery("UPDATE profiles SET verification_status = 'unverified' WHERE verification_status = ''").execute();
     const profiles = app.findCollectionByNameOrId("profiles");
     profiles.fields.getByName("dedupe_key").required = true;
+    // Whatever was unique before, the dedupe key takes its place.
+    profiles.indexes = profiles.indexes.filter((index) => !/^\s*create\s+unique/i.test(index));
     profiles.addIndex("idx_profiles_dedupe_key", true, "dedupe_key", "");
     app.save(profiles);
+
+    // The last word: what flow tokens recorded does not count beside a decision of the partner's.
+    const newestStatus = `(SELECT e.id FROM status_history AS e WHERE e.profile = p.id AND NOT (e.by_flow AND EXISTS (
+            SELECT 1 FROM (SELECT d.new_status FROM status_history AS d WHERE d.profile = p.id AND NOT d.by_flow
+              ORDER BY d.created DESC, d.rowid DESC LIMIT 1) WHERE new_status IN ('verified', 'rejected')))
+            ORDER BY e.created DESC, e.rowid DESC LIMIT 1)`;
 
     // One read gives a profile with its newest status and verification, and what a flow token has used up today.
     app.save(
@@ -193,7 +238,7 @@ migrate(
         name: "profile_overview",
         listRule: SERVICE,
         viewQuery: `
-          SELECT p.id, p.team, p.user_id, p.name, p.document_type, p.document_number, p.country, p.language,
+          SELECT p.id, p.team, p.name, p.document_type, p.document_number, p.country, p.language,
             p.security_level, p.verification_status, p.created,
             p.document_front, p.document_back, p.facial_photo,
             s.new_status AS latest_status,
@@ -205,8 +250,7 @@ migrate(
               WHERE a.profile = p.id AND substr(a.flow_attempt, 1, 10) = date('now')) AS INT) AS flow_attempts_today,
             CAST(date('now') AS TEXT) AS today
           FROM profiles AS p
-          LEFT JOIN status_history AS s ON s.id = (SELECT id FROM status_history
-            WHERE profile = p.id ORDER BY created DESC, rowid DESC LIMIT 1)
+          LEFT JOIN status_history AS s ON s.id = ${newestStatus}
           LEFT JOIN verification_history AS v ON v.id = (SELECT id FROM verification_history
             WHERE profile = p.id ORDER BY created DESC, rowid DESC LIMIT 1)`,
       }),
@@ -222,8 +266,7 @@ migrate(
           SELECT v.id, v.profile, p.team, p.verification_status, s.new_status AS latest_status
           FROM verification_history AS v
           JOIN profiles AS p ON p.id = v.profile
-          LEFT JOIN status_history AS s ON s.id = (SELECT id FROM status_history
-            WHERE profile = p.id ORDER BY created DESC, rowid DESC LIMIT 1)`,
+          LEFT JOIN status_history AS s ON s.id = ${newestStatus}`,
       }),
     );
   },

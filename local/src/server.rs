@@ -46,7 +46,15 @@ pub fn free_port() -> Result<u16, Error> {
 /// # Errors
 /// When it cannot be started.
 pub fn spawn_leashed(command: &Command) -> Result<Child, Error> {
-    const SCRIPT: &str = r#"exec 2>/dev/null; set -m; "$@" >/dev/null 2>&1 & started=$!; cat >/dev/null; kill -INT -- -$started; wait $started"#;
+    // Asked to end as Ctrl-C would ask it; made to, where whoever started us has had that ignored.
+    const SCRIPT: &str = r#"
+        exec 2>/dev/null; set -m
+        "$@" >/dev/null 2>&1 & started=$!
+        cat >/dev/null
+        for signal in INT TERM KILL; do
+            kill -$signal -- -$started
+            for _ in $(seq 50); do kill -0 -- -$started || exit 0; sleep 0.1; done
+        done"#;
     let mut leashed = Command::new("bash");
     leashed.args(["-c", SCRIPT, "bash"]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::piped());
     for (name, value) in command.get_envs() {
@@ -79,14 +87,17 @@ impl Server {
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         let mut server = Self { url, port, address, migrations: migrations.to_owned(), folder, process: None };
-        let mut upsert = server.pocketbase("superuser")?;
-        upsert.args(["upsert", SUPERUSER_EMAIL, SUPERUSER_PASSWORD]);
-        let made = upsert.output().map_err(|error| Error::new(error.to_string()))?;
-        if !made.status.success() {
-            return Err(Error::new(String::from_utf8_lossy(&made.stderr)));
-        }
+        server.run("migrate", &["up"])?;
+        server.run("superuser", &["upsert", SUPERUSER_EMAIL, SUPERUSER_PASSWORD])?;
         server.up()?;
         Ok(server)
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Result<(), Error> {
+        let output =
+            self.pocketbase(command)?.args(arguments).output().map_err(|error| Error::new(error.to_string()))?;
+        let said = || [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+        if output.status.success() { Ok(()) } else { Err(Error::new(String::from_utf8_lossy(&said()))) }
     }
 
     fn pocketbase(&self, command: &str) -> Result<Command, Error> {

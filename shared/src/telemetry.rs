@@ -5,6 +5,9 @@
 
 use tracing_subscriber::EnvFilter;
 
+/// Libraries that would log requests, headers and all, at the levels below.
+const QUIET: &str = "lambda_http=error,lambda_runtime=error,hyper=error,hyper_util=error,reqwest=error,rustls=error";
+
 /// Installs the JSON logger. Lambda's `AWS_LAMBDA_LOG_LEVEL`, else `RUST_LOG`, sets the level; `info` without either.
 pub fn init() {
     let level = ["AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"]
@@ -12,7 +15,8 @@ pub fn init() {
         .find_map(|name| std::env::var(name).ok())
         .filter(|level| !level.is_empty())
         .unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(level.to_lowercase()).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("{},{QUIET}", level.to_lowercase()));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(format!("info,{QUIET}")));
     let logger = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_target(false);
     // The runtime's span repeats ids in every line. Only the first call in a process installs anything.
     let _ = logger.with_current_span(false).with_span_list(false).try_init();

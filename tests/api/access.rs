@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, FormBody, JPEG, PUBLISHABLE_KEY, Proxy, Router, SECRET_KEY, STATIC_KEY, shared, unique,
+    Answer, App, FormBody, JPEG, Mood, PUBLISHABLE_KEY, Proxy, Router, SECRET_KEY, STATIC_KEY, Stage, shared, unique,
 };
 
 /// The kinds of caller, in the order of the table's columns.
@@ -353,4 +353,84 @@ async fn an_inactive_partners_key_is_refused() {
     let app = App::new().await;
     let answer = app.get(&format!("/api/profiles/{}", local::seed::SPECIMEN_PROFILE)).key(&key).send().await;
     assert_eq!((answer.status, &answer.body["error"]), (401, &json!("Invalid or missing API key")));
+}
+
+/// A decision that falls between the look-up and the write of a flow token is not overtaken by the write.
+#[tokio::test]
+async fn a_decision_made_while_a_flow_token_is_writing_stands() {
+    let proxy = Proxy::new().await;
+    let slow = App::behind(&proxy, &[]).await;
+    let app = App::new().await;
+    let token = app.token("postman").await;
+    for route in ["PATCH /api/profiles/{id}", "POST /api/status_history/{id}", "POST /api/verification_history/{id}"] {
+        let (id, flow) = app.profile("postman").await;
+        let flow = format!("Bearer {flow}");
+        // The first call signs in.
+        call(&slow, route, "abc123def456ghi", None).await;
+        proxy.set(Mood::Pausing(Stage::Read));
+        let decide = async {
+            proxy.paused().await;
+            let form = FormBody::new().text("verification_status", "verified");
+            let decided = app.patch(&format!("/api/profiles/{id}")).bearer(&token).form(form).send().await;
+            assert_eq!(decided.status, 200);
+        };
+        let (answer, ()) = futures_util::join!(call(&slow, route, &id, Some(("authorization", &flow))), decide);
+        proxy.set(Mood::Honest);
+        assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile already decided")), "{route}");
+        let profile = app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await;
+        assert_eq!(profile.body["data"]["status"], "verified", "{route}");
+        assert_eq!(profile.body["data"]["verification_history"], Value::Null, "{route}");
+    }
+}
+
+/// The same for a decision that the partner keeps in the history alone: the entry is stored, and is not the last word.
+#[tokio::test]
+async fn an_entry_of_a_flow_token_is_not_the_last_word_beside_a_partners_decision() {
+    let proxy = Proxy::new().await;
+    let slow = App::behind(&proxy, &[]).await;
+    let app = App::new().await;
+    let token = app.token("postman").await;
+    let (id, flow) = app.profile("postman").await;
+    let (route, flow) = ("POST /api/status_history/{id}", format!("Bearer {flow}"));
+    call(&slow, route, "abc123def456ghi", None).await;
+    proxy.set(Mood::Pausing(Stage::Read));
+    let record = async |status: &str| {
+        let body = json!({ "previous_status": "unverified", "new_status": status, "notes": "By hand" });
+        let path = format!("/api/status_history/{id}");
+        assert_eq!(app.post(&path).bearer(&token).json(&body).send().await.status, 201);
+    };
+    let decide = async {
+        proxy.paused().await;
+        record("rejected").await;
+    };
+    futures_util::join!(call(&slow, route, &id, Some(("authorization", &flow))), decide);
+    proxy.set(Mood::Honest);
+    let status = async || app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await.text("/data/status");
+    assert_eq!(status().await, "rejected");
+    assert_eq!(call(&app, route, &id, Some(("authorization", &flow))).await.status, 409);
+    // The partner opens it again.
+    record("in_review").await;
+    assert_eq!(call(&app, route, &id, Some(("authorization", &flow))).await.status, 201);
+    assert_eq!(status().await, "pending");
+}
+
+#[tokio::test]
+async fn a_caller_without_team_is_not_shown_the_service_accounts_team() {
+    let server = crate::support::own_server().await;
+    let superuser = server.superuser().await.unwrap();
+    let account = superuser.find("users", "").await.unwrap();
+    let path = format!("/api/collections/users/records/{}", account[0]["id"].as_str().unwrap());
+    superuser.call(reqwest::Method::PATCH, &path, Some(json!({ "team": "team_123" }))).await.unwrap();
+    let app = App::at(&server.url, &[]);
+    let body = json!({ "userID": "someone" });
+    let create =
+        async |client: &str| app.post("/api/profiles/create").bearer(&app.token(client).await).json(&body).send().await;
+    let theirs = create("postman").await;
+    let mine = create("teamless").await;
+    assert_eq!(mine.status, 201);
+    assert_ne!(mine.text("/id"), theirs.text("/id"));
+    let path = format!("/api/profiles/{}", mine.text("/id"));
+    assert_eq!(app.get(&path).bearer(&app.token("teamless").await).send().await.status, 200);
+    let of_all_teams = create("root").await;
+    assert_eq!((of_all_teams.status, of_all_teams.text("/id")), (200, theirs.text("/id")));
 }

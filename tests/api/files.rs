@@ -85,6 +85,7 @@ async fn a_file_is_judged_by_its_bytes() {
     for (field, bytes) in [
         ("document_front", MP4),
         ("document_front", b"%PDF-1.7\n"),
+        ("document_front", b"8BPS\x00\x01\x00\x00\x00\x00\x00\x00\x00\x03"),
         ("document_front", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
         ("document_front", b"<html><script>alert(1)</script>"),
         ("facial_photo", b"x"),

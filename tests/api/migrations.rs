@@ -36,21 +36,34 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
         ["name", "document_type", "document_number", "country", "verification_status", "userID", "team", "nickname"];
     let mut fields: Vec<_> = names.iter().map(|name| text(name)).collect();
     fields.push(json!({ "type": "file", "name": "document_front", "maxSelect": 1 }));
+    fields.push(json!({ "type": "file", "name": "selfie", "maxSelect": 1 }));
+    fields.push(json!({ "type": "email", "name": "email", "required": true }));
     let create = async |definition: Value| {
         superuser.call(reqwest::Method::POST, "/api/collections", Some(definition)).await.unwrap()
     };
-    let profiles = create(collection("profiles", fields)).await;
+    let mut profiles = collection("profiles", fields);
+    profiles["indexes"] = json!(["CREATE UNIQUE INDEX idx_old ON profiles (nickname) WHERE nickname != ''"]);
+    let profiles = create(profiles).await;
     let relation = json!({ "type": "relation", "name": "profile", "collectionId": profiles["id"], "maxSelect": 1 });
     let history = ["previous_status", "new_status", "notes"].map(text);
     create(collection("status_history", [vec![relation], history.to_vec()].concat())).await;
     let user = superuser
-        .create("profiles", json!({ "userID": "user-1", "team": "team_123", "name": "A", "nickname": "kept" }))
+        .create(
+            "profiles",
+            json!({ "userID": "user-1", "team": "team_123", "name": "A", "nickname": "kept", "email": "a@b.example" }),
+        )
         .await
         .unwrap();
-    superuser.create("profiles", json!({ "userID": "user-1", "team": "team_123", "name": "A again" })).await.unwrap();
-    let document = json!({ "name": "B", "document_type": "Passport", "document_number": "B1", "country": "sg", "team": "team_123", "verification_status": "verified" });
+    superuser
+        .create(
+            "profiles",
+            json!({ "userID": "user-1", "team": "team_123", "name": "A again", "email": "a@b.example" }),
+        )
+        .await
+        .unwrap();
+    let document = json!({ "name": "B", "document_type": "Passport", "document_number": "STRAßE-1", "country": "sg", "team": "team_123", "verification_status": "verified", "email": "a@b.example" });
     let document = superuser.create("profiles", document).await.unwrap();
-    superuser.create("profiles", json!({ "name": "nothing else" })).await.unwrap();
+    superuser.create("profiles", json!({ "name": "nothing else", "email": "a@b.example" })).await.unwrap();
     let entry = json!({ "profile": user["id"], "new_status": "pending_review", "notes": "n" });
     superuser.create("status_history", entry).await.unwrap();
 
@@ -60,7 +73,7 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
     let token = app.token("postman").await;
     let again = app.post("/api/profiles/create").bearer(&token).json(&json!({ "userID": "user-1" })).send().await;
     assert_eq!((again.status, json!(again.text("/id"))), (200, user["id"].clone()), "the oldest of the two");
-    let body = json!({ "name": "B", "document_type": "passport", "document_number": "b1", "nationality": "SG" });
+    let body = json!({ "name": "B", "document_type": "passport", "document_number": "strasse-1", "nationality": "SG" });
     let again = app.post("/api/profiles/create").key(STATIC_KEY).json(&body).send().await;
     assert_eq!((again.status, json!(again.text("/id"))), (200, document["id"].clone()));
     let answer = app.get(&format!("/api/profiles/{}", user["id"].as_str().unwrap())).bearer(&token).send().await;
@@ -75,6 +88,46 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
         reqwest::get(format!("{}/api/collections/profiles/records", server.url)).await.unwrap().json().await.unwrap();
     assert_eq!(stranger["items"], json!([]), "what was public is no more");
     let profiles = superuser.call(reqwest::Method::GET, "/api/collections/profiles", None).await.unwrap();
-    let front = profiles["fields"].as_array().unwrap().iter().find(|field| field["name"] == "document_front").unwrap();
-    assert_eq!(front["protected"], true);
+    let fields = profiles["fields"].as_array().unwrap();
+    for name in ["document_front", "selfie"] {
+        assert_eq!(fields.iter().find(|field| field["name"] == name).unwrap()["protected"], true, "{name}");
+    }
+}
+
+/// What the API could not work with stops PocketBase at its start, and says what it is.
+#[tokio::test]
+async fn an_older_collection_that_cannot_be_taken_over_is_named() {
+    let text = |name: &str| json!({ "type": "text", "name": name });
+    for (name, field, records, complaint) in [
+        (
+            "profiles",
+            json!({ "type": "number", "name": "document_number" }),
+            vec![],
+            "profiles.document_number is of type number",
+        ),
+        (
+            "profiles",
+            json!({ "type": "file", "name": "facial_photo", "maxSelect": 5 }),
+            vec![],
+            "profiles.facial_photo holds several",
+        ),
+        (
+            "settings",
+            text("key"),
+            vec![json!({ "key": "a" }), json!({ "key": "a" })],
+            "settings has more than one record with key",
+        ),
+    ] {
+        let none = tempfile::tempdir().unwrap();
+        let server = Server::on(tempfile::tempdir().unwrap(), "127.0.0.1", none.path()).unwrap();
+        let superuser = server.superuser().await.unwrap();
+        let old = json!({ "type": "base", "name": name, "fields": [field] });
+        superuser.call(reqwest::Method::POST, "/api/collections", Some(old)).await.unwrap();
+        for record in records {
+            superuser.create(name, record).await.unwrap();
+        }
+        let refused = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("migrations"));
+        let said = refused.err().expect("the migration fails").to_string();
+        assert!(said.contains(complaint), "{said}");
+    }
 }

@@ -6,7 +6,7 @@ use local::server::Server;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, own_server, shared, unique};
+use crate::support::{Answer, App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, own_server, shared, unique};
 
 /// One request of each route that asks PocketBase, in an order in which each can succeed.
 async fn every_route(app: &App, id: &str) -> Vec<(&'static str, Answer)> {
@@ -356,4 +356,75 @@ async fn upstream_calls_are_as_few_as_promised() {
     assert_eq!(answer.status, 201, "{answer:?}");
     let (files, others): (Vec<_>, Vec<_>) = proxy.calls().into_iter().partition(|call| call.contains("/api/files/"));
     assert_eq!((others.len(), files.len()), (2, 2), "two calls beside the two files copied: {others:?} {files:?}");
+}
+
+/// A profile with its three files, and a verification that copies them.
+async fn with_files(app: &App) -> (String, FormBody) {
+    let (id, _) = app.profile("postman").await;
+    let files = FormBody::new().file("document_front", JPEG).file("document_back", JPEG).file("facial_photo", JPEG);
+    let stored = app.patch(&format!("/api/profiles/{id}")).bearer(&token()).form(files).send().await;
+    assert_eq!(stored.status, 200);
+    let form = FormBody::new().text("liveness_session_id", "s").text("liveness_confidence", "95.5");
+    (id, form.text("document_type", "national_id").text("liveness_status", "live"))
+}
+
+#[tokio::test]
+async fn a_process_that_copies_its_first_three_files_asks_for_one_file_token() {
+    let proxy = Proxy::new().await;
+    let (id, form) = with_files(&App::new().await).await;
+    let app = App::behind(&proxy, &[]).await;
+    let answer = app.post(&format!("/api/verification_history/{id}")).bearer(&token()).form(form).send().await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let calls = proxy.calls();
+    let count = |part: &str| calls.iter().filter(|call| call.contains(part)).count();
+    assert_eq!((count("files/token"), count("files/profiles"), count("/records")), (1, 3, 2), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_pocketbase_that_throttles_files_is_503() {
+    let proxy = Proxy::new().await;
+    let app = App::behind(&proxy, &[]).await;
+    let (id, form) = with_files(&app).await;
+    proxy.set(Mood::ThrottlingFiles);
+    let answer = app.post(&format!("/api/verification_history/{id}")).bearer(&token()).form(form).send().await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "9"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_while_it_is_copied_is_409() {
+    let proxy = Proxy::new().await;
+    let slow = App::behind(&proxy, &[]).await;
+    let app = App::new().await;
+    let (id, form) = with_files(&app).await;
+    let path = format!("/api/verification_history/{id}");
+    slow.post("/api/verification_history/abc123def456ghi").bearer(&token()).form(FormBody::new()).send().await;
+    proxy.set(Mood::Pausing(Stage::Read));
+    let replace = async {
+        proxy.paused().await;
+        let photo = FormBody::new().file("facial_photo", JPEG);
+        assert_eq!(app.patch(&format!("/api/profiles/{id}")).bearer(&token()).form(photo).send().await.status, 200);
+        proxy.set(Mood::Honest);
+    };
+    let (answer, ()) = futures_util::join!(slow.post(&path).bearer(&token()).form(form).send(), replace);
+    assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile changed")));
+}
+
+#[tokio::test]
+async fn an_account_that_is_not_the_services_is_502_and_not_an_empty_world() {
+    let server = own_server().await;
+    let superuser = server.superuser().await.unwrap();
+    let app = App::at(&server.url, &[]);
+    let (id, _) = app.profile("postman").await;
+    let path = format!("/api/profiles/{id}");
+    assert_eq!(app.get(&path).bearer(&token()).send().await.status, 200);
+    let account = superuser.find("users", "").await.unwrap();
+    let record = format!("/api/collections/users/records/{}", account[0]["id"].as_str().unwrap());
+    superuser.call(Method::PATCH, &record, Some(json!({ "role": "" }))).await.unwrap();
+    for app in [app, App::at(&server.url, &[])] {
+        assert_eq!(app.get(&path).bearer(&token()).send().await.status, 502);
+        assert_eq!(app.get(&path).key("sk_development_partner_secret").send().await.status, 502);
+        let health = app.get("/").bearer(&token()).send().await;
+        assert_eq!((health.status, &health.body["pocketbase_status"]), (503, &json!("unauthenticated")));
+        assert_eq!(health.header("retry-after"), "5");
+    }
 }

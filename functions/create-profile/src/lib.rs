@@ -117,8 +117,8 @@ fn is_given(body: &Value, field: &str) -> bool {
     }
 }
 
-/// Whose the profile will be: as the body says, where the caller may say so; else the caller's team, else the service
-/// account's.
+/// Whose the profile will be: as the body says, where the caller may say so; else the caller's own. For a caller of all teams
+/// that names none it is the service account's; not so for a caller without a team, who would be shown what another team has.
 async fn team(state: &State, caller: &Caller, body: &Value) -> Result<Option<Team>, ApiError> {
     let asked: Option<Team> = match body.get("team") {
         Some(team) if is_given(body, "team") => {
@@ -127,12 +127,10 @@ async fn team(state: &State, caller: &Caller, body: &Value) -> Result<Option<Tea
         _ => None,
     };
     match (asked, caller.teams()) {
-        (Some(asked), Teams::Only(own)) if own.as_ref() != Some(&asked) => {
-            Err(ApiError::new(StatusCode::FORBIDDEN, "Team not allowed").message("team must be your own, or absent"))
-        }
+        (Some(asked), Teams::Only(own)) if own.as_ref() != Some(&asked) => Err(ApiError::team_not_allowed()),
         (Some(asked), _) => Ok(Some(asked)),
-        (None, Teams::Only(Some(own))) => Ok(Some(own.clone())),
-        (None, _) => Ok(state.backend.pocketbase.account().await?.team()),
+        (None, Teams::Only(own)) => Ok(own.clone()),
+        (None, Teams::All) => Ok(state.backend.pocketbase.account().await?.team),
     }
 }
 

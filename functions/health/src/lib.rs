@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use chrono::{SecondsFormat, Utc};
 use lambda_http::http::StatusCode;
-use lambda_http::http::header::AUTHORIZATION;
+use lambda_http::http::header::{AUTHORIZATION, RETRY_AFTER};
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use serde_json::json;
 use shared::auth::Scope;
 use shared::backend::Backend;
 use shared::config::{Env, PublicSettings, ServiceSettings};
-use shared::http::{ApiError, StartError, json_response};
+use shared::http::{ApiError, RETRY_SECONDS, StartError, json_response};
 use shared::pocketbase;
 
 /// What is made once in a process's life.
@@ -103,7 +103,11 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         faceliveness_threshold: state.services.face_liveness_threshold,
         fingerprint_status: configured(state.services.fingerprint_configured),
     };
-    Ok(json_response(status, &body))
+    let mut response = json_response(status, &body);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS.into());
+    }
+    Ok(response)
 }
 
 fn configured(yes: bool) -> &'static str {

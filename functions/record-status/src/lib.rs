@@ -62,6 +62,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         profile: id,
         verification,
         updated_by: state.pocketbase.account().await?.id,
+        by_flow: caller.is_flow(),
         previous_status,
         new_status,
         notes,
@@ -69,7 +70,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         liveness_confidence: given.liveness_confidence,
         liveness_status: given.liveness_status,
     };
-    let record = state.pocketbase.create_status(&status).await?;
+    let record = state.pocketbase.create_status(&status).await;
+    let record = record.map_err(|error| ApiError::of_write(error, caller.is_flow()))?;
     Ok(success(StatusCode::CREATED, Some("Status history record created"), StatusView::from(&record)))
 }
 

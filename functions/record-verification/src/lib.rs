@@ -107,8 +107,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
                 }
                 verification.flow_attempt = Some(format!("{}#{attempt}", profile.today));
                 match state.backend.pocketbase.create_verification(&verification, &files).await {
-                    Err(Error::NotUnique(_)) => attempt += 1,
-                    outcome => break outcome?,
+                    Err(Error::NotUnique(field)) if field == "flow_attempt" => attempt += 1,
+                    outcome => break outcome.map_err(|error| ApiError::of_write(error, true))?,
                 }
             }
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use shared::auth::Scope;
 pub use shared::backend::Backend as State;
 use shared::http::{ApiError, Form, FormFields, Media, path_id, profile_id, read_form, success};
-use shared::pocketbase::{ProfileChanges, ProfileRecord};
+use shared::pocketbase::{ProfileChanges, ProfileRecord, Writer};
 use shared::types::RecordId;
 
 /// What the form may hold.
@@ -78,7 +78,9 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     if caller.is_flow() && profile.is_decided() {
         return Err(ApiError::already_decided());
     }
-    let record = state.pocketbase.update_profile(&id, &changes).await?;
+    let writer = if caller.is_flow() { Writer::Flow } else { Writer::Partner };
+    let record = state.pocketbase.update_profile(&id, writer, &changes).await;
+    let record = record.map_err(|error| ApiError::of_write(error, caller.is_flow()))?;
     Ok(success(StatusCode::OK, Some("Record updated successfully"), ProfileView::from(&record)))
 }
 

@@ -12,7 +12,7 @@ use crate::auth::Scope;
 use crate::pocketbase;
 
 /// How long a caller is asked to wait when PocketBase cannot be reached, in seconds.
-const RETRY_SECONDS: u64 = 5;
+pub const RETRY_SECONDS: u64 = 5;
 
 /// An answer that is not a success: a status and `{"error", "message"?, …}` for the caller, and a cause for the log.
 #[derive(Debug)]
@@ -86,6 +86,13 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "Invalid or missing API key")
     }
 
+    /// 403 for a team that is not the caller's.
+    pub fn team_not_allowed() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Team not allowed")
+            .message("team must be your own, or absent")
+            .header(WWW_AUTHENTICATE, "Bearer realm=\"identivia\", error=\"insufficient_scope\"")
+    }
+
     fn unauthorized(error: &str, challenge: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, error).header(WWW_AUTHENTICATE, challenge)
     }
@@ -107,6 +114,15 @@ impl ApiError {
     pub fn already_decided() -> Self {
         Self::new(StatusCode::CONFLICT, "Profile already decided")
             .message("This verification is finished and can no longer be changed")
+    }
+
+    /// What became of a write: PocketBase's rules refuse one of a flow token's once the profile is decided, also when that
+    /// happened after it was looked at.
+    pub fn of_write(error: pocketbase::Error, is_flow: bool) -> Self {
+        match error {
+            pocketbase::Error::Refused if is_flow => Self::already_decided(),
+            error => error.into(),
+        }
     }
 
     /// 413 with what fits.
@@ -169,7 +185,10 @@ impl From<pocketbase::Error> for ApiError {
                     .because(error)
             }
             Error::TimedOut => Self::upstream_timeout(error),
-            Error::NotUnique(_) | Error::BadAnswer(_) | Error::SignInRefused(_) => {
+            Error::FileGone => Self::new(StatusCode::CONFLICT, "Profile changed")
+                .message("A file of the profile was replaced while it was being copied; try again")
+                .because(error),
+            Error::NotUnique(_) | Error::Refused | Error::BadAnswer(_) | Error::SignInRefused(_) => {
                 Self::new(StatusCode::BAD_GATEWAY, "Bad gateway")
                     .message("The system of record answered unexpectedly; try again later")
                     .because(error)

@@ -16,7 +16,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response, service_fn};
 use serde::Serialize;
 
-pub use error::ApiError;
+pub use error::{ApiError, RETRY_SECONDS};
 pub use json::{parse_json, read_json};
 pub use multipart::{File, Form, FormFields, MAX_INLINE_FILES, Media, read_form};
 

@@ -32,8 +32,42 @@ const MAX_PARTS: usize = 32;
 pub enum Media {
     /// A still image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF.
     Image,
-    /// A video: MP4, QuickTime, WebM, Matroska, AVI, MPEG and the like.
+    /// A video: MP4, QuickTime, WebM, Matroska, MPEG or AVI.
     Video,
+}
+
+impl Media {
+    /// What is accepted: what phones, scanners and browsers make.
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Image => &[
+                "image/jpeg",
+                "image/png",
+                "image/webp",
+                "image/heif",
+                "image/avif",
+                "image/gif",
+                "image/bmp",
+                "image/tiff",
+            ],
+            Self::Video => &[
+                "video/mp4",
+                "video/x-m4v",
+                "video/quicktime",
+                "video/webm",
+                "video/x-matroska",
+                "video/mpeg",
+                "video/x-msvideo",
+            ],
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Image => "must be an image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF",
+            Self::Video => "must be a video: MP4, QuickTime, WebM, Matroska, MPEG or AVI",
+        }
+    }
 }
 
 /// The fields that a form may have.
@@ -49,8 +83,6 @@ pub struct FormFields {
 pub struct File {
     /// Its content.
     pub bytes: Bytes,
-    /// Its media type, such as `image/jpeg`.
-    pub media_type: &'static str,
     /// The file name extension of that type, without a dot.
     pub extension: &'static str,
 }
@@ -142,12 +174,9 @@ impl Form {
         if bytes.is_empty() {
             return Err(ApiError::invalid_field(field, "is an empty file"));
         }
-        let (is_right, expected) = match media {
-            Media::Image => (infer::is_image(&bytes), "must be an image"),
-            Media::Video => (infer::is_video(&bytes), "must be a video"),
-        };
-        let kind = infer::get(&bytes).filter(|_| is_right).ok_or_else(|| ApiError::invalid_field(field, expected))?;
-        let file = File { bytes, media_type: kind.mime_type(), extension: kind.extension() };
+        let kind = infer::get(&bytes).filter(|kind| media.types().contains(&kind.mime_type()));
+        let kind = kind.ok_or_else(|| ApiError::invalid_field(field, media.expected()))?;
+        let file = File { bytes, extension: kind.extension() };
         match self.files.insert(field, file) {
             Some(_) => Err(ApiError::invalid_field(field, "is given twice")),
             None => Ok(()),
@@ -180,8 +209,9 @@ fn malformed(message: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "Invalid form").message(message)
 }
 
-fn truncated(error: multer::Error) -> ApiError {
-    malformed("The body is not complete multipart/form-data").because(error)
+/// multer's own message would repeat what the body holds.
+fn truncated(_: multer::Error) -> ApiError {
+    malformed("The body is not complete multipart/form-data")
 }
 
 fn files_too_large() -> ApiError {

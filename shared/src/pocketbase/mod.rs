@@ -17,9 +17,9 @@ use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::multipart::Form;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, StatusCode};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -72,7 +72,13 @@ pub enum Error {
     /// A unique index already holds the value of this field.
     #[error("PocketBase already has this {0}")]
     NotUnique(String),
-    /// It does not know the account, or its password has changed.
+    /// Its rules refuse a write: of a flow token, because the profile has been decided.
+    #[error("PocketBase's rules refuse it")]
+    Refused,
+    /// A file that a record named is there no more: it has been replaced.
+    #[error("PocketBase no longer has the file")]
+    FileGone,
+    /// It does not know the account, its password has changed, or it is not a service account.
     #[error("PocketBase refused to sign us in: {0}")]
     SignInRefused(String),
     /// Anything else that it should not have said.
@@ -89,14 +95,33 @@ pub struct Account {
     #[serde(default)]
     pub email: String,
     /// Its team; superusers have none.
+    #[serde(default, deserialize_with = "optional_team")]
+    pub team: Option<Team>,
     #[serde(default)]
-    team: String,
+    role: String,
 }
 
-impl Account {
-    /// Its team, if it has one.
-    pub fn team(&self) -> Option<Team> {
-        self.team.parse().ok()
+/// A team as collections hold it, where none is empty. One that is malformed is an error, and never no team.
+fn optional_team<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Team>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
+}
+
+/// Who asks for a write. PocketBase's rules refuse one of a flow token's once the profile is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// A partner, by token or key.
+    Partner,
+    /// A person's browser, by flow token.
+    Flow,
+}
+
+impl Writer {
+    fn query(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Partner => &[],
+            Self::Flow => &[("by", "flow")],
+        }
     }
 }
 
@@ -174,6 +199,7 @@ impl Answer {
         match (status, self.body) {
             (200..=299, Some(body)) => Ok(body),
             (429 | 503, _) => Err(Error::Busy { retry_after: self.retry_after }),
+            (404, Some(_)) => Err(Error::Refused),
             (400, Some(body)) => Err(refusal(&body)),
             (_, Some(_)) => Err(Error::BadAnswer(format!("status {status}"))),
             (_, None) => Err(Error::BadAnswer(format!("status {status} and no JSON"))),
@@ -191,6 +217,7 @@ fn refusal(body: &Value) -> Error {
         .collect();
     match codes.iter().find(|(_, code)| *code == "validation_not_unique") {
         Some((field, _)) => Error::NotUnique((*field).to_owned()),
+        None if fields.is_some_and(serde_json::Map::is_empty) => Error::Refused,
         None => Error::BadAnswer(format!("status 400, {codes:?}")),
     }
 }
@@ -299,10 +326,13 @@ impl PocketBase {
             return Err(Error::SignInRefused(format!("status {}", answer.status.as_u16())));
         }
         let SignedIn { token, record } = typed(answer.into_success()?)?;
+        if !self.may_serve(&record) {
+            return Err(Error::SignInRefused("the account does not have the role service".to_owned()));
+        }
         Ok(Session::new(token, record))
     }
 
-    /// Whose a token is; `None` when PocketBase does not honour it (any more).
+    /// Whose a token is; `None` when PocketBase does not honour it (any more) or its rules would not.
     async fn account_of(&self, token: &str) -> Result<Option<Account>, Error> {
         let path = format!("/api/collections/{}/auth-refresh", self.settings.auth_collection);
         let call = Call { method: Method::POST, path, query: &[], payload: Payload::None };
@@ -310,7 +340,13 @@ impl PocketBase {
         if matches!(answer.status.as_u16(), 401 | 403 | 404) {
             return Ok(None);
         }
-        typed::<SignedIn>(answer.into_success()?).map(|signed_in| Some(signed_in.record))
+        let SignedIn { record, .. } = typed(answer.into_success()?)?;
+        Ok(Some(record).filter(|account| self.may_serve(account)))
+    }
+
+    /// Whether the rules let an account in. One that they do not would find nothing, and be told nothing.
+    fn may_serve(&self, account: &Account) -> bool {
+        self.settings.auth_collection == "_superusers" || account.role == "service"
     }
 
     /// Whether PocketBase still honours a session.
@@ -353,8 +389,7 @@ impl PocketBase {
         };
         let mut response = request.send().await?;
         let status = response.status();
-        let retry_after =
-            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let retry_after = retry_after(&response);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -362,7 +397,6 @@ impl PocketBase {
             }
             body.extend_from_slice(&chunk);
         }
-        let retry_after = retry_after.map(|seconds| seconds.min(MAX_RETRY_AFTER));
         Ok(Answer { status, retry_after, body: serde_json::from_slice(&body).ok() })
     }
 
@@ -388,9 +422,14 @@ impl PocketBase {
         Ok(page.items)
     }
 
-    async fn create<T: DeserializeOwned>(&self, collection: &str, payload: Payload<'_>) -> Result<T, Error> {
+    async fn create<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        writer: Writer,
+        payload: Payload<'_>,
+    ) -> Result<T, Error> {
         let path = format!("/api/collections/{collection}/records");
-        let call = Call { method: Method::POST, path, query: &[], payload };
+        let call = Call { method: Method::POST, path, query: writer.query(), payload };
         typed(self.send(&call).await?.into_success()?)
     }
 
@@ -416,29 +455,40 @@ impl PocketBase {
     }
 
     /// The content of a stored file, as it arrives.
-    async fn download(&self, path: &str) -> Result<reqwest::Response, Error> {
-        let mut last = StatusCode::NOT_FOUND;
-        // A file token that has gone stale finds nothing; the second attempt has a new one.
-        for _ in 0..2 {
-            let token = self.file_token().await?;
-            let url = format!("{}{path}", self.settings.url);
-            let response = self
-                .http
-                .get(url)
-                .query(&[("token", &token)])
-                .send()
-                .await
-                .map_err(|error| Broken::from(error).error)?;
-            if response.status().is_success() {
-                return Ok(response);
+    async fn download(&self, path: &str) -> Result<Response, Error> {
+        let response = self.open(path).await?;
+        // A file token that has gone stale finds nothing either; the second attempt has a new one.
+        let response = match response.status().as_u16() {
+            401 | 403 | 404 => {
+                if let Some(session) = &mut *self.session.lock().await {
+                    session.file_token = None;
+                }
+                self.open(path).await?
             }
-            last = response.status();
-            if let Some(session) = &mut *self.session.lock().await {
-                session.file_token = None;
-            }
+            _ => response,
+        };
+        match response.status().as_u16() {
+            200..=299 => Ok(response),
+            404 => Err(Error::FileGone),
+            429 | 503 => Err(Error::Busy { retry_after: retry_after(&response) }),
+            status => Err(Error::BadAnswer(format!("status {status} for a stored file"))),
         }
-        Err(Error::BadAnswer(format!("status {} for a stored file", last.as_u16())))
     }
+
+    async fn open(&self, path: &str) -> Result<Response, Error> {
+        let token = self.file_token().await?;
+        let get = || self.http.get(format!("{}{path}", self.settings.url)).query(&[("token", &token)]).send();
+        match get().await.map_err(Broken::from) {
+            Err(Broken { error: Error::Unreachable(_), .. }) => get().await.map_err(|error| Broken::from(error).error),
+            outcome => outcome.map_err(|broken| broken.error),
+        }
+    }
+}
+
+/// After how many seconds PocketBase wants to be asked again.
+fn retry_after(response: &Response) -> Option<u64> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse::<u64>().ok()?;
+    Some(seconds.min(MAX_RETRY_AFTER))
 }
 
 /// A failed exchange, and whether it failed before anything was sent.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::filter::equals;
-use super::{Error, PocketBase};
+use super::{Error, PocketBase, optional_team};
 use crate::types::{RecordId, Team};
 
 /// What a partner's key is good for.
@@ -29,7 +29,8 @@ pub struct Partner {
 #[derive(Deserialize)]
 struct Record {
     id: RecordId,
-    team: String,
+    #[serde(deserialize_with = "optional_team")]
+    team: Option<Team>,
     secret_key_hash: String,
 }
 
@@ -44,7 +45,7 @@ impl PocketBase {
         let record: Option<Record> = self.first("partners", &filter, "id,team,secret_key_hash").await?;
         Ok(record.map(|record| Partner {
             id: record.id,
-            team: record.team.parse().ok(),
+            team: record.team,
             kind: if record.secret_key_hash == hash { KeyKind::Secret } else { KeyKind::Publishable },
         }))
     }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::filter::{equals, visible_to};
 use super::verification_history::file_part;
-use super::{Call, Error, Payload, PocketBase, typed};
+use super::{Call, Error, Payload, PocketBase, Writer, typed};
 use crate::http::File;
 use crate::types::{Confidence, RecordId, Team, Teams, Text, UserId, VerificationStatus};
 
@@ -76,7 +76,6 @@ pub enum Reused {
 #[allow(missing_docs)] // The names are the view's.
 pub struct ProfileOverview {
     pub id: RecordId,
-    pub team: String,
     pub name: String,
     pub document_type: String,
     pub document_number: String,
@@ -204,7 +203,7 @@ impl PocketBase {
             id: RecordId,
         }
         let fields = serde_json::to_value(profile).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        match self.create::<Found>("profiles", Payload::Json(&fields)).await {
+        match self.create::<Found>("profiles", Writer::Partner, Payload::Json(&fields)).await {
             Ok(made) => Ok((made.id, Reused::No)),
             Err(Error::NotUnique(field)) if field == "dedupe_key" => {
                 let filter = equals("dedupe_key", &profile.dedupe_key.0);
@@ -228,8 +227,13 @@ impl PocketBase {
     /// Changes a profile, all at once or not at all.
     ///
     /// # Errors
-    /// When PocketBase fails.
-    pub async fn update_profile(&self, id: &RecordId, changes: &ProfileChanges) -> Result<ProfileRecord, Error> {
+    /// [`Error::Refused`] for a flow token once the profile is decided; else when PocketBase fails.
+    pub async fn update_profile(
+        &self,
+        id: &RecordId,
+        writer: Writer,
+        changes: &ProfileChanges,
+    ) -> Result<ProfileRecord, Error> {
         let fields = serde_json::to_string(changes).map_err(|error| Error::BadAnswer(error.to_string()))?;
         let make_form = || -> futures_util::future::BoxFuture<'_, Result<Form, Error>> {
             let form =
@@ -239,7 +243,7 @@ impl PocketBase {
             Box::pin(async { Ok(form) })
         };
         let path = format!("/api/collections/profiles/records/{id}");
-        let call = Call { method: Method::PATCH, path, query: &[], payload: Payload::Form(&make_form) };
+        let call = Call { method: Method::PATCH, path, query: writer.query(), payload: Payload::Form(&make_form) };
         typed(self.send(&call).await?.into_success()?)
     }
 }

@@ -18,10 +18,12 @@ impl PocketBase {
         struct Setting {
             key: String,
             value: Value,
+            public: bool,
         }
-        let filter = if only_public { "public=true" } else { "" };
-        let query = [("perPage", MAX_SETTINGS), ("skipTotal", "1"), ("fields", "key,value"), ("filter", filter)];
+        // Chosen from here and not by PocketBase: an empty list would have to be doubted.
+        let query = [("perPage", MAX_SETTINGS), ("skipTotal", "1"), ("fields", "key,value,public")];
         let settings: Vec<Setting> = self.list("settings", &query).await?;
-        Ok(settings.into_iter().map(|setting| (setting.key, setting.value)).collect())
+        let shown = settings.into_iter().filter(|setting| !setting.key.is_empty() && (setting.public || !only_public));
+        Ok(shown.map(|setting| (setting.key, setting.value)).collect())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Payload, PocketBase};
+use super::{Error, Payload, PocketBase, Writer};
 use crate::types::{Confidence, Notes, RecordId, Text};
 
 /// An entry to be added.
@@ -12,6 +12,7 @@ pub struct NewStatus {
     pub profile: RecordId,
     pub verification: Option<RecordId>,
     pub updated_by: String,
+    pub by_flow: bool,
     pub previous_status: Text<64>,
     pub new_status: Text<64>,
     pub notes: Notes<5000>,
@@ -37,9 +38,10 @@ impl PocketBase {
     /// Adds an entry. One call.
     ///
     /// # Errors
-    /// When PocketBase fails.
+    /// [`Error::Refused`] for a flow token once the profile is decided; else when PocketBase fails.
     pub async fn create_status(&self, status: &NewStatus) -> Result<StatusRecord, Error> {
+        let writer = if status.by_flow { Writer::Flow } else { Writer::Partner };
         let fields = serde_json::to_value(status).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        self.create("status_history", Payload::Json(&fields)).await
+        self.create("status_history", writer, Payload::Json(&fields)).await
     }
 }

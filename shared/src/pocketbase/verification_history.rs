@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::filter::{equals, visible_to};
 use super::profiles::is_decided;
-use super::{Error, Payload, PocketBase};
+use super::{Error, Payload, PocketBase, Writer};
 use crate::http::File;
 use crate::types::{Confidence, Day, RecordId, Teams, Text};
 
@@ -95,13 +95,19 @@ impl PocketBase {
     /// so that this process holds none of them. One call, and for files of the profile a token and a download each.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when the `flow_attempt` is taken; else when PocketBase fails.
+    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token once the profile is decided,
+    /// [`Error::FileGone`] when a file of the profile has been replaced meanwhile; else when PocketBase fails.
     pub async fn create_verification(
         &self,
         verification: &NewVerification,
         files: &[(&'static str, RecordFile)],
     ) -> Result<VerificationRecord, Error> {
         let fields = serde_json::to_string(verification).map_err(|error| Error::BadAnswer(error.to_string()))?;
+        let writer = if verification.flow_attempt.is_some() { Writer::Flow } else { Writer::Partner };
+        if files.iter().any(|(_, file)| matches!(file, RecordFile::OfProfile(_))) {
+            // Once, and not by each of the downloads that then begin together.
+            self.file_token().await?;
+        }
         let make_form = || -> BoxFuture<'_, Result<Form, Error>> {
             let fields = fields.clone();
             Box::pin(async move {
@@ -112,7 +118,7 @@ impl PocketBase {
                     .fold(Form::new().text("@jsonPayload", fields), |form, (field, part)| form.part(field, part)))
             })
         };
-        self.create("verification_history", Payload::Form(&make_form)).await
+        self.create("verification_history", writer, Payload::Form(&make_form)).await
     }
 
     async fn part(

@@ -25,6 +25,8 @@ pub enum Mood {
     Html(u16),
     /// Answers 429 with this `Retry-After`.
     Throttling(Option<u64>),
+    /// Answers 429 when files are asked for, and passes other calls on.
+    ThrottlingFiles,
     /// Passes them on, and hangs up instead of answering.
     HangingUp,
     /// Answers JSON that is not what PocketBase would say.
@@ -38,6 +40,8 @@ pub enum Mood {
 pub enum Stage {
     /// The profile has been asked for, and nothing written.
     Reading,
+    /// The profile has been found, and the answer is held back.
+    Read,
     /// This many bytes of the write have been passed on.
     Writing(usize),
     /// PocketBase has done it, and its answer is held back.
@@ -139,23 +143,26 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
             response.headers_mut().extend(seconds.map(|seconds| (header::RETRY_AFTER, seconds.into())));
             return response;
         }
+        Mood::ThrottlingFiles if parts.uri.path().starts_with("/api/files/profiles/") => {
+            return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "9")], "{}").into_response();
+        }
         Mood::Nonsense => return r#"{"token":1,"record":[],"items":[{"id":7}]}"#.into_response(),
         Mood::Pausing(Stage::Reading) if parts.method == Method::GET => inner.pause().await,
-        Mood::Honest | Mood::HangingUp | Mood::Pausing(_) => {}
+        Mood::Honest | Mood::HangingUp | Mood::ThrottlingFiles | Mood::Pausing(_) => {}
     }
     let mut headers = parts.headers;
     for hop in [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
         headers.remove(hop);
     }
     let url = format!("{}{}", inner.target, parts.uri);
-    let is_write = parts.method == Method::PATCH;
+    let (is_read, is_write) = (parts.method == Method::GET, parts.method == Method::PATCH);
     let request = inner.http.request(parts.method, url).headers(headers);
     let sent = match mood {
         Mood::Pausing(Stage::Writing(bytes)) if is_write => request.body(inner.halting(body, bytes)).send().await,
         _ => request.body(to_bytes(body, usize::MAX).await.unwrap_or_default()).send().await,
     };
     let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
-    if is_write && mood == Mood::Pausing(Stage::Written) {
+    if is_write && mood == Mood::Pausing(Stage::Written) || is_read && mood == Mood::Pausing(Stage::Read) {
         inner.pause().await;
     }
     if mood == Mood::HangingUp {
