@@ -48,7 +48,9 @@ fn good(status: u16) -> bool {
 /// Each route is asked while PocketBase is in this mood, and once more when it has recovered.
 async fn in_mood(mood: Mood, expected: u16) -> Vec<Answer> {
     let proxy = Proxy::new().await;
-    let app = App::behind(&proxy, &[("PB_TIMEOUT_MS", "300")]).await;
+    // Long enough for a busy machine's good answers; only silence needs it short.
+    let timeout = if mood == Mood::Silent { "1500" } else { "8000" };
+    let app = App::behind(&proxy, &[("PB_TIMEOUT_MS", timeout)]).await;
     let (id, _) = app.profile("postman").await;
     // The second round is for processes that have signed in before the trouble begins.
     let mut answers = Vec::new();
