@@ -21,6 +21,7 @@ help: ## Show this list
 .PHONY: run
 run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT, 8090)
 	cargo build --workspace
+	@target/debug/local ports
 	@mkdir -p .run
 	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir .run/pb_data --migrationsDir migrations' >/dev/null
 	@exec .venv/bin/honcho start

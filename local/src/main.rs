@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Fill PocketBase with development data, wait for the API, and say what to try; then stay.
     Ready,
+    /// Say so when a port of the stack is taken.
+    Ports,
     /// Print a bearer token of the development client.
     Token,
     /// Walk through the API and show each answer.
@@ -43,6 +45,7 @@ async fn main() -> std::process::ExitCode {
 async fn run(command: Command, env: &Env) -> Result<(), Error> {
     match command {
         Command::Ready => ready(env).await,
+        Command::Ports => ports(env),
         Command::Token => {
             let clients = TokenClientSettings::from_env(env)?.clients;
             let client = clients.first().ok_or_else(|| Error::new("no token client is configured"))?;
@@ -61,6 +64,17 @@ async fn superuser(env: &Env) -> Result<Superuser, Error> {
 
 fn api_url(env: &Env) -> String {
     format!("http://127.0.0.1:{}", env.get("API_PORT").unwrap_or("3000"))
+}
+
+fn ports(env: &Env) -> Result<(), Error> {
+    for name in ["API_PORT", "PB_PORT"] {
+        let port = env.require(name)?;
+        let address = format!("127.0.0.1:{port}");
+        std::net::TcpListener::bind(&address).map_err(|error| {
+            Error::new(format!("cannot listen on {address} ({error}); choose another: {name}=… make run"))
+        })?;
+    }
+    Ok(())
 }
 
 async fn ready(env: &Env) -> Result<(), Error> {

@@ -28,10 +28,10 @@ const MAX_REQUEST_TIME: Duration = Duration::from_secs(27);
 /// What is kept of a function's time to say that the rest was not enough.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// Answers events until the runtime ends the process.
+/// Answers events until the runtime goes away.
 ///
 /// # Errors
-/// When the runtime's own interface fails.
+/// None; the type is `main`'s.
 pub async fn run<'a, H, F>(handler: H) -> Result<(), StartError>
 where
     H: Fn(Request) -> F + Send + Sync + 'a,
@@ -39,7 +39,11 @@ where
 {
     let handler = &handler;
     let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(handler, request).await) });
-    lambda_http::run(service).await.map_err(|error| StartError(error.to_string()))
+    if let Err(error) = lambda_http::run(service).await {
+        // The runtime's interface goes away with the environment, and with Ctrl-C on the local stack: nothing is amiss.
+        tracing::debug!(cause = %error, "the runtime is gone");
+    }
+    Ok(())
 }
 
 /// Answers one request: every failure becomes a response, every response carries `x-request-id`, and one line is logged.
