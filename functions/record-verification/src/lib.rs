@@ -94,26 +94,32 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         return Err(ApiError::already_decided());
     }
     let files = files(&form, &profile)?;
-    let mut verification = verification(id, &form, source_ip)?;
+    let verification = verification(id, &form, source_ip)?;
     let record = match caller.is_flow() {
         false => state.backend.pocketbase.create_verification(&verification, &files).await?,
-        true => {
-            // Two requests that count the same number of attempts take the same name, and the index lets one of them have
-            // it: the other takes the next, so that no race gets past the limit.
-            let mut attempt = profile.flow_attempts_today + 1;
-            loop {
-                if attempt > state.attempts.per_day {
-                    return Err(too_many_attempts());
-                }
-                verification.flow_attempt = Some(format!("{}#{attempt}", profile.today));
-                match state.backend.pocketbase.create_verification(&verification, &files).await {
-                    Err(Error::NotUnique(field)) if field == "flow_attempt" => attempt += 1,
-                    outcome => break outcome.map_err(|error| ApiError::of_write(error, true))?,
-                }
-            }
-        }
+        true => attempt(state, &profile, verification, &files).await?,
     };
     Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
+}
+
+/// Adds the record as one of the attempts that a person has in a day.
+///
+/// Two requests that count the same number of attempts take the same name, and the index lets one of them have it: the other
+/// takes the next, so that no race gets past the limit.
+async fn attempt(
+    state: &State,
+    profile: &ProfileOverview,
+    mut verification: NewVerification,
+    files: &[(&'static str, RecordFile)],
+) -> Result<VerificationRecord, ApiError> {
+    for number in profile.flow_attempts_today + 1..=state.attempts.per_day {
+        verification.flow_attempt = Some(format!("{}#{number}", profile.today));
+        match state.backend.pocketbase.create_verification(&verification, files).await {
+            Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
+            outcome => return outcome.map_err(|error| ApiError::of_write(error, true)),
+        }
+    }
+    Err(too_many_attempts())
 }
 
 /// Where each file comes from, or everything that is missing, in one error.
