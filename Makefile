@@ -21,19 +21,19 @@ help: ## Show this list
 .PHONY: run
 run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT, 8090)
 	cargo build --workspace
-	@target/debug/local ports
+	@$(WITH_ENV) target/debug/local preflight
 	@mkdir -p .run
 	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir .run/pb_data --migrationsDir migrations' >/dev/null
 	@exec .venv/bin/honcho start
 
 .PHONY: demo
 demo: $(TOOLS) .env .run/specimens ## Walk through the API of the running stack
-	@cargo build --quiet --package local
+	@cargo build --quiet --workspace
 	@$(WITH_ENV) target/debug/local demo
 
 .PHONY: token
 token: $(TOOLS) .env ## Print a development token
-	@cargo build --quiet --package local
+	@cargo build --quiet --workspace
 	@$(WITH_ENV) target/debug/local token
 
 .PHONY: test

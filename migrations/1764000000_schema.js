@@ -228,7 +228,7 @@ migrate(
     // The last word: what flow tokens recorded does not count beside a decision of the partner's.
     const newestStatus = `(SELECT e.id FROM status_history AS e WHERE e.profile = p.id AND NOT (e.by_flow AND EXISTS (
             SELECT 1 FROM (SELECT d.new_status FROM status_history AS d WHERE d.profile = p.id AND NOT d.by_flow
-              ORDER BY d.created DESC, d.rowid DESC LIMIT 1) WHERE new_status IN ('verified', 'rejected')))
+              ORDER BY d.created DESC, d.rowid DESC LIMIT 1) WHERE lower(new_status) IN ('verified', 'rejected')))
             ORDER BY e.created DESC, e.rowid DESC LIMIT 1)`;
 
     // One read gives a profile with its newest status and verification, and what a flow token has used up today.

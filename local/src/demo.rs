@@ -1,7 +1,7 @@
 //! A walk through the API as a partner's backend and an applicant's browser would use it, against the running stack.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder};
@@ -16,7 +16,8 @@ use crate::pocketbase::Superuser;
 /// # Errors
 /// When a step does not get the answer that the API promises.
 pub async fn run(api: &str, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
-    let demo = Demo { http: Client::new(), api, specimens };
+    let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
+    let demo = Demo { http, api, specimens };
     let key = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()).unwrap_or_default();
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let user = format!("demo-{seconds}");

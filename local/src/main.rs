@@ -6,7 +6,10 @@ use clap::{Parser, Subcommand};
 use local::pocketbase::{Superuser, wait_for};
 use local::{Error, demo, seed};
 use shared::auth::TokenIssuer;
-use shared::config::{Env, TokenClientSettings};
+use shared::config::{
+    ApiKeySettings, AttemptSettings, Env, JwtSettings, LinkSettings, PocketBaseSettings, PublicSettings,
+    ServiceSettings, TokenClientSettings,
+};
 
 #[derive(Parser)]
 #[command(about = "The development stack")]
@@ -19,8 +22,8 @@ struct Arguments {
 enum Command {
     /// Fill PocketBase with development data, wait for the API, and say what to try; then stay.
     Ready,
-    /// Say so when a port of the stack is taken.
-    Ports,
+    /// Say what would keep the stack from starting: a setting, or a taken port.
+    Preflight,
     /// Print a bearer token of the development client.
     Token,
     /// Walk through the API and show each answer.
@@ -45,7 +48,7 @@ async fn main() -> std::process::ExitCode {
 async fn run(command: Command, env: &Env) -> Result<(), Error> {
     match command {
         Command::Ready => ready(env).await,
-        Command::Ports => ports(env),
+        Command::Preflight => preflight(env),
         Command::Token => {
             let clients = TokenClientSettings::from_env(env)?.clients;
             let client = clients.first().ok_or_else(|| Error::new("no token client is configured"))?;
@@ -53,7 +56,12 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             println!("{}", token.map_err(|error| Error::new(error.cause().unwrap_or("cannot sign").to_owned()))?);
             Ok(())
         }
-        Command::Demo { specimens } => demo::run(&api_url(env), &superuser(env).await?, &specimens, env).await,
+        Command::Demo { specimens } => {
+            reqwest::get(api_url(env)).await.map_err(|_| {
+                Error::new(format!("nothing answers at {}: is `make run` running, and on this API_PORT?", api_url(env)))
+            })?;
+            demo::run(&api_url(env), &superuser(env).await?, &specimens, env).await
+        }
     }
 }
 
@@ -66,12 +74,20 @@ fn api_url(env: &Env) -> String {
     format!("http://127.0.0.1:{}", env.get("API_PORT").unwrap_or("3000"))
 }
 
-fn ports(env: &Env) -> Result<(), Error> {
+fn preflight(env: &Env) -> Result<(), Error> {
+    PocketBaseSettings::from_env(env)?;
+    JwtSettings::from_env(env)?;
+    TokenClientSettings::from_env(env)?;
+    ApiKeySettings::from_env(env)?;
+    LinkSettings::from_env(env)?;
+    PublicSettings::from_env(env)?;
+    ServiceSettings::from_env(env)?;
+    AttemptSettings::from_env(env)?;
     for name in ["API_PORT", "PB_PORT"] {
         let port = env.require(name)?;
         let address = format!("127.0.0.1:{port}");
         std::net::TcpListener::bind(&address).map_err(|error| {
-            Error::new(format!("cannot listen on {address} ({error}); choose another: {name}=… make run"))
+            Error::new(format!("cannot listen on {address} ({error}); is an earlier stack still running? Or choose another: {name}=… make run"))
         })?;
     }
     Ok(())
@@ -87,9 +103,15 @@ async fn ready(env: &Env) -> Result<(), Error> {
     println!("  API         {api}");
     println!("  PocketBase  {pocketbase}/_/  ({email} / {password})");
     println!("Try, in another terminal:");
-    println!("  make demo     walks through the API and shows each answer");
+    let ports = match (env.get("API_PORT"), env.get("PB_PORT")) {
+        (Some("3000") | None, Some("8090") | None) => String::new(),
+        (api, pocketbase) => format!("API_PORT={} PB_PORT={} ", api.unwrap_or("3000"), pocketbase.unwrap_or("8090")),
+    };
+    println!("  {ports}make demo     walks through the API and shows each answer");
     println!("  curl -H \"Authorization: Bearer $(make -s token)\" {api}/");
-    println!("  curl -H 'x-api-key: your-secret-api-key-1' {api}/api/profiles/{}", seed::SPECIMEN_PROFILE);
+    if let Some(key) = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()) {
+        println!("  curl -H 'x-api-key: {key}' {api}/api/profiles/{}", seed::SPECIMEN_PROFILE);
+    }
     println!("Ctrl-C stops everything.");
     // The supervisor ends the stack when any of its processes ends, so this one stays.
     std::future::pending().await

@@ -254,6 +254,7 @@ async fn a_flow_token_decides_nothing() {
     let form = verification_form()
         .text("status", "verified")
         .text("verification_status", "verified")
+        .text("ip_address", "192.0.2.99")
         .text("liveness_verified", "true");
     let answer = app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(form).send().await;
     assert_eq!(answer.status, 201);
@@ -262,6 +263,7 @@ async fn a_flow_token_decides_nothing() {
     assert_eq!((&profile[0]["verification_status"], &profile[0]["document_front"]), (&json!("unverified"), &json!("")));
     let history = superuser.find("verification_history", &format!("profile=\"{id}\"")).await.unwrap();
     assert_eq!((&history[0]["status"], &history[0]["liveness_verified"]), (&json!("pending"), &json!(false)));
+    assert_eq!(history[0]["ip_address"], "203.0.113.7", "the address that the gateway saw");
     assert!(superuser.find("status_history", &format!("profile=\"{id}\"")).await.unwrap().is_empty());
 }
 
@@ -277,7 +279,7 @@ async fn a_flow_token_may_name_its_liveness_session() {
 async fn once_a_profile_is_decided_its_flow_token_can_write_no_more() {
     let app = App::new().await;
     let token = app.token("postman").await;
-    for (by_history, outcome) in [(false, "verified"), (false, "rejected"), (true, "verified"), (true, "rejected")] {
+    for (by_history, outcome) in [(false, "verified"), (false, "rejected"), (true, "verified"), (true, "Rejected")] {
         let (id, flow) = app.profile("postman").await;
         let verification = app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(verification_form());
         let verification = verification.send().await.text("/data/id");

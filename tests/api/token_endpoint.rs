@@ -102,7 +102,9 @@ async fn json_without_credentials_says_which_are_missing() {
     let answer = app.post("/api/auth/token").json(&json!({ "client_id": 7, "client_secret": "x" })).send().await;
     assert_eq!((answer.status, &answer.body["field"]), (400, &json!("client_id")));
     let answer = app.post("/api/auth/token").body("text/plain", "x").send().await;
-    assert_eq!(answer.status, 415);
+    assert_eq!((answer.status, &answer.body["error"]), (415, &json!("invalid_request")));
+    let answer = app.post("/api/auth/token").body("application/json", "{").send().await;
+    assert_eq!((answer.status, &answer.body["error"]), (400, &json!("invalid_request")));
     let answer = form(&app, &"x=1&".repeat(5_000)).await;
     assert_eq!(answer.status, 413);
 }

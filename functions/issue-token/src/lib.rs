@@ -112,7 +112,8 @@ impl State {
 fn read(request: &Request) -> Result<TokenRequest, ApiError> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_form = content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM));
-    let asked: TokenRequest = if is_form { read_form(request.body())? } else { parse_json(read_json(request)?)? };
+    let asked = if is_form { read_form(request.body()) } else { read_json(request).and_then(parse_json) };
+    let asked: TokenRequest = asked.map_err(invalid_request)?;
     match asked.grant_type.as_deref() {
         None if is_form => Err(oauth_error("invalid_request", "grant_type is required")),
         None | Some("client_credentials") => Ok(asked),
@@ -177,6 +178,15 @@ fn granted(client: &TokenClient, asked: Option<&str>) -> Result<Vec<Scope>, ApiE
 
 fn oauth_error(error: &str, description: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, error).with("error_description", description)
+}
+
+/// What is wrong with any body, by its OAuth name.
+fn invalid_request(error: ApiError) -> ApiError {
+    let described = match error.status() {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => error.message(format!("Send Content-Type: application/json or {FORM}")),
+        _ => error,
+    };
+    described.with("error", "invalid_request")
 }
 
 fn invalid_client(by_basic: bool) -> ApiError {

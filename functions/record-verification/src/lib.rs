@@ -94,7 +94,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         return Err(ApiError::already_decided());
     }
     let files = files(&form, &profile)?;
-    let verification = verification(id, &form, source_ip)?;
+    let verification = verification(id, &form, source_ip, caller.is_flow())?;
     let record = match caller.is_flow() {
         false => state.backend.pocketbase.create_verification(&verification, &files).await?,
         true => attempt(state, &profile, verification, &files).await?,
@@ -148,10 +148,17 @@ fn files(form: &Form, profile: &ProfileOverview) -> Result<Vec<(&'static str, Re
     if missing.is_empty() { Ok(files) } else { Err(ApiError::missing_fields(&required, &missing)) }
 }
 
-fn verification(profile: RecordId, form: &Form, source_ip: Option<String>) -> Result<NewVerification, ApiError> {
+fn verification(
+    profile: RecordId,
+    form: &Form,
+    source_ip: Option<String>,
+    is_flow: bool,
+) -> Result<NewVerification, ApiError> {
     let absent = |field: &str| ApiError::missing_fields(&REQUIRED, &[field]);
     let claimed_ip: Option<Text<45>> = form.get("ip_address")?;
     let ip_address = match claimed_ip {
+        // A browser's address is the one that it comes from, whatever it says.
+        Some(_) if is_flow => source_ip,
         Some(claimed) => match claimed.as_str().parse::<IpAddr>() {
             Ok(address) => Some(address.to_string()),
             Err(_) => return Err(ApiError::invalid_field("ip_address", "must be an IPv4 or IPv6 address")),

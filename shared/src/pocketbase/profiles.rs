@@ -140,7 +140,8 @@ impl ProfileOverview {
 
 /// Whether an outcome stands, in a profile's own status or as the last word of its history.
 pub(super) fn is_decided(verification_status: &str, latest_status: &str) -> bool {
-    let decided = |status: &str| status.parse().is_ok_and(VerificationStatus::is_decided);
+    // A history says what its partner writes, `Verified` too.
+    let decided = |status: &str| status.to_lowercase().parse().is_ok_and(VerificationStatus::is_decided);
     decided(verification_status) || decided(latest_status)
 }
 
