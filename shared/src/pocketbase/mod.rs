@@ -4,34 +4,38 @@
 //! stranger finds nothing. So an answer that could mean either, [`Answer::could_be_a_strangers`], is believed only after
 //! PocketBase has said that the token is still good; else the client signs in again, once, and repeats the call.
 
+mod error;
 mod filter;
 mod partners;
 mod profiles;
+mod session;
 mod settings;
 mod status_history;
 mod verification_history;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::multipart::Form;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode};
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+pub use error::Error;
 pub use partners::{KeyKind, Partner};
 pub use profiles::{
     DedupeKey, NewProfile, ProfileChanges, ProfileOverview, ProfileRecord, Reused, VerificationSummary,
 };
+pub use session::Account;
 pub use status_history::{NewStatus, StatusRecord};
 pub use verification_history::{NewVerification, RecordFile, VerificationOwner, VerificationRecord};
 
 use crate::config::PocketBaseSettings;
-use crate::types::Team;
+use session::{Session, SignedIn, expiry, is_current};
 
 /// How long connecting may take. PocketBase is expected close by.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,9 +46,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept. PocketBase itself keeps it longer, and so do the proxies that may stand before it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
-/// A token this close to its end is replaced before it is used.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
-
 /// How long a file token is used. PocketBase's live 180 s by default.
 const FILE_TOKEN_LIFE: Duration = Duration::from_secs(90);
 
@@ -53,59 +54,6 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// The longest `Retry-After` of PocketBase that is passed on, in seconds.
 const MAX_RETRY_AFTER: u64 = 300;
-
-/// What can go wrong between us and PocketBase.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No connection, or one that broke.
-    #[error("PocketBase is unreachable: {0}")]
-    Unreachable(String),
-    /// It asks for patience.
-    #[error("PocketBase is busy")]
-    Busy {
-        /// After how many seconds to come back, where it said so.
-        retry_after: Option<u64>,
-    },
-    /// No answer within the timeout.
-    #[error("PocketBase did not answer in time")]
-    TimedOut,
-    /// A unique index already holds the value of this field.
-    #[error("PocketBase already has this {0}")]
-    NotUnique(String),
-    /// Its rules refuse a write: of a flow token, because the profile has been decided.
-    #[error("PocketBase's rules refuse it")]
-    Refused,
-    /// A file that a record named is there no more: it has been replaced.
-    #[error("PocketBase no longer has the file")]
-    FileGone,
-    /// It does not know the account, its password has changed, or it is not a service account.
-    #[error("PocketBase refused to sign us in: {0}")]
-    SignInRefused(String),
-    /// Anything else that it should not have said.
-    #[error("PocketBase answered badly: {0}")]
-    BadAnswer(String),
-}
-
-/// The account that the functions use.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Account {
-    /// Its record's id.
-    pub id: String,
-    /// Its email address.
-    #[serde(default)]
-    pub email: String,
-    /// Its team; superusers have none.
-    #[serde(default, deserialize_with = "optional_team")]
-    pub team: Option<Team>,
-    #[serde(default)]
-    role: String,
-}
-
-/// A team as collections hold it, where none is empty. One that is malformed is an error, and never no team.
-fn optional_team<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Team>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
-}
 
 /// Who asks for a write. PocketBase's rules refuse one of a flow token's once the profile is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,27 +71,6 @@ impl Writer {
             Self::Flow => &[("by", "flow")],
         }
     }
-}
-
-/// A time of being signed in.
-#[derive(Clone)]
-struct Session {
-    token: String,
-    expires: SystemTime,
-    account: Account,
-    file_token: Option<(String, Instant)>,
-}
-
-impl Session {
-    fn new(token: String, account: Account) -> Self {
-        Self { expires: expiry(&token), token, account, file_token: None }
-    }
-}
-
-#[derive(Deserialize)]
-struct SignedIn {
-    token: String,
-    record: Account,
 }
 
 /// A client of PocketBase. Made once in a process's life; it keeps its connection and its session.
@@ -514,19 +441,4 @@ impl From<reqwest::Error> for Broken {
 /// A transport error without its URL, which may hold a file token.
 fn unreachable(error: reqwest::Error) -> Error {
     Error::Unreachable(error.without_url().to_string())
-}
-
-/// Whether a token that ends then can still be used now.
-fn is_current(expires: SystemTime) -> bool {
-    SystemTime::now() + EXPIRY_MARGIN < expires
-}
-
-/// When a token of PocketBase's ends, by its own `exp`; unreadable ones are taken to have ended.
-fn expiry(token: &str) -> SystemTime {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: u64,
-    }
-    let exp = jsonwebtoken::dangerous::insecure_decode::<Claims>(token).map_or(0, |token| token.claims.exp);
-    UNIX_EPOCH.checked_add(Duration::from_secs(exp)).unwrap_or(UNIX_EPOCH)
 }

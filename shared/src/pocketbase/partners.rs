@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::filter::equals;
-use super::{Error, PocketBase, optional_team};
+use super::session::optional_team;
+use super::{Error, PocketBase};
 use crate::types::{RecordId, Team};
 
 /// What a partner's key is good for.
