@@ -38,6 +38,14 @@ migrate(
       existing.required = field.required || false;
     }
 
+    /// A unique index over records that are not unique would fail without saying which.
+    function refuseDuplicates(name, column, where) {
+      const twice = arrayOf(new DynamicModel({ value: "" }));
+      const query = `SELECT ${column} AS value FROM ${name} WHERE ${where} GROUP BY ${column} HAVING COUNT(*) > 1`;
+      app.db().newQuery(query).all(twice);
+      if (twice.length) throw new Error(`${name} has more than one record with ${column} "${twice[0].value}": keep one`);
+    }
+
     /// Makes the collection, or adds the fields that it lacks. Rules are always set; files are always protected.
     function ensure(name, rules, fields, indexes = []) {
       let collection;
@@ -58,13 +66,7 @@ migrate(
       Object.assign(collection, { ...closed, ...rules });
       app.save(collection);
       for (const [unique, index, columns, where] of indexes) {
-        const twice = arrayOf(new DynamicModel({ value: "" }));
-        const rows = where ? `WHERE ${where}` : "";
-        if (unique) {
-          const query = `SELECT ${columns} AS value FROM ${name} ${rows} GROUP BY ${columns} HAVING COUNT(*) > 1`;
-          if (!columns.includes(",")) app.db().newQuery(query).all(twice);
-        }
-        if (twice.length) throw new Error(`${name} has more than one record with ${columns} "${twice[0].value}": keep one`);
+        if (unique && !columns.includes(",")) refuseDuplicates(name, columns, where);
         collection.addIndex(index, unique, columns, where || "");
       }
       app.save(collection);

@@ -122,7 +122,8 @@ fn is_given(body: &Value, field: &str) -> bool {
 async fn team(state: &State, caller: &Caller, body: &Value) -> Result<Option<Team>, ApiError> {
     let asked: Option<Team> = match body.get("team") {
         Some(team) if is_given(body, "team") => {
-            Some(Team::deserialize(team).map_err(|error| ApiError::invalid_field("team", error))?)
+            let name = team.as_str().ok_or_else(|| ApiError::invalid_field("team", "must be a string"))?;
+            Some(name.parse().map_err(|reason| ApiError::invalid_field("team", reason))?)
         }
         _ => None,
     };
