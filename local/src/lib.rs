@@ -1,10 +1,11 @@
-//! The development stack: its data ([`seed`]), a walk through the API ([`demo`]), and a passing PocketBase for tests and
-//! measurements ([`server`]). Never shipped.
+//! The development stack: its data ([`seed`]), what stands in for other services ([`standins`]), a walk through the API
+//! ([`demo`]), and passing servers for tests and measurements ([`server`]). Never shipped.
 
 pub mod demo;
 pub mod pocketbase;
 pub mod seed;
 pub mod server;
+pub mod standins;
 
 /// What went wrong, in words for a developer.
 #[derive(Debug, thiserror::Error)]

@@ -1,15 +1,18 @@
 //! `local`: what the Makefile calls. `make help` lists it.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use local::pocketbase::{Superuser, wait_for};
+use local::standins::{self, StandIns};
 use local::{Error, demo, seed};
 use shared::auth::TokenIssuer;
 use shared::config::{
-    ApiKeySettings, AttemptSettings, Env, JwtSettings, LinkSettings, PocketBaseSettings, PublicSettings,
-    ServiceSettings, TokenClientSettings,
+    ApiKeySettings, AttemptSettings, AwsSettings, Env, FingerprintSettings, JwtSettings, LinkSettings,
+    LivenessSettings, OpenAiSettings, PocketBaseSettings, PublicSettings, SecretsSettings, TokenClientSettings,
 };
+use tokio::net::TcpListener;
 
 #[derive(Parser)]
 #[command(about = "The development stack")]
@@ -24,6 +27,14 @@ enum Command {
     Ready,
     /// Say what would keep the stack from starting: a setting, or a taken port.
     Preflight,
+    /// Serve what stands in for Rekognition, OpenAI and Fingerprint.
+    StandIns,
+    /// Run a command with the stand-ins' variables, for each service that no variable names a real one of.
+    With {
+        /// The command and its arguments.
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
     /// Print a bearer token of the development client.
     Token,
     /// Walk through the API and show each answer.
@@ -49,6 +60,17 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
     match command {
         Command::Ready => ready(env).await,
         Command::Preflight => preflight(env),
+        Command::StandIns => {
+            let address = format!("127.0.0.1:{}", env.require("STANDINS_PORT")?);
+            let listener =
+                TcpListener::bind(&address).await.map_err(|error| Error::new(format!("{address}: {error}")))?;
+            StandIns::default().serve(listener).await
+        }
+        Command::With { command } => {
+            let (program, arguments) = command.split_first().ok_or_else(|| Error::new("no command"))?;
+            let variables = stand_in_variables(env)?;
+            Err(Error::new(std::process::Command::new(program).args(arguments).envs(variables).exec().to_string()))
+        }
         Command::Token => {
             let clients = TokenClientSettings::from_env(env)?.clients;
             let client = clients.first().ok_or_else(|| Error::new("no token client is configured"))?;
@@ -70,6 +92,11 @@ async fn superuser(env: &Env) -> Result<Superuser, Error> {
     Superuser::sign_in(env.require("POCKETBASE_URL")?, email, password).await
 }
 
+fn stand_in_variables(env: &Env) -> Result<Vec<(&'static str, String)>, Error> {
+    let at = |port| Ok::<_, Error>(format!("http://127.0.0.1:{}", env.require(port)?));
+    Ok(standins::variables(env, &at("STANDINS_PORT")?, &at("MOTO_PORT")?))
+}
+
 fn api_url(env: &Env) -> String {
     format!("http://127.0.0.1:{}", env.get("API_PORT").unwrap_or("3000"))
 }
@@ -81,9 +108,13 @@ fn preflight(env: &Env) -> Result<(), Error> {
     ApiKeySettings::from_env(env)?;
     LinkSettings::from_env(env)?;
     PublicSettings::from_env(env)?;
-    ServiceSettings::from_env(env)?;
+    AwsSettings::from_env(env)?;
+    LivenessSettings::from_env(env)?;
+    OpenAiSettings::from_env(env)?;
+    FingerprintSettings::from_env(env)?;
+    SecretsSettings::from_env(env)?;
     AttemptSettings::from_env(env)?;
-    for name in ["API_PORT", "PB_PORT"] {
+    for name in ["API_PORT", "PB_PORT", "STANDINS_PORT", "MOTO_PORT"] {
         let port = env.require(name)?;
         let address = format!("127.0.0.1:{port}");
         std::net::TcpListener::bind(&address).map_err(|error| {
@@ -102,11 +133,19 @@ async fn ready(env: &Env) -> Result<(), Error> {
     println!("Ready.");
     println!("  API         {api}");
     println!("  PocketBase  {pocketbase}/_/  ({email} / {password})");
+    let stood_in = stand_in_variables(env)?;
+    let is_stood_in = |name| stood_in.iter().any(|(variable, _)| *variable == name);
+    for (service, variable) in
+        [("AWS", "AWS_ACCESS_KEY_ID"), ("OpenAI", "OPENAI_API_KEY"), ("Fingerprint", "FINGERPRINT_SECRET_KEY")]
+    {
+        let which = if is_stood_in(variable) { "a stand-in (its key is not set in .env)" } else { "the real one" };
+        println!("  {service:<11} {which}");
+    }
     println!("Try, in another terminal:");
-    let ports = match (env.get("API_PORT"), env.get("PB_PORT")) {
-        (Some("3000") | None, Some("8090") | None) => String::new(),
-        (api, pocketbase) => format!("API_PORT={} PB_PORT={} ", api.unwrap_or("3000"), pocketbase.unwrap_or("8090")),
-    };
+    let defaults = [("API_PORT", "3000"), ("PB_PORT", "8090"), ("STANDINS_PORT", "8091")];
+    let moved =
+        defaults.iter().filter_map(|(name, default)| Some((name, env.get(name)?)).filter(|(_, port)| port != default));
+    let ports: String = moved.map(|(name, port)| format!("{name}={port} ")).collect();
     println!("  {ports}make demo     walks through the API and shows each answer");
     println!("  curl -H \"Authorization: Bearer $(make -s token)\" {api}/");
     if let Some(key) = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()) {

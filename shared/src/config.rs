@@ -93,6 +93,13 @@ impl Env {
     }
 }
 
+/// Variables that are in both are the second's: the secret's are put over those of the process.
+impl Extend<(String, String)> for Env {
+    fn extend<I: IntoIterator<Item = (String, String)>>(&mut self, variables: I) {
+        self.0.extend(variables);
+    }
+}
+
 impl FromIterator<(String, String)> for Env {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         Self(variables.into_iter().collect())
@@ -144,6 +151,8 @@ impl PocketBaseSettings {
 pub struct JwtSettings {
     /// `JWT_SECRET`, at least 32 bytes: an HS256 key shorter than its hash is weak (RFC 7518, 3.2).
     pub secret: String,
+    /// `JWT_SECRET_PREVIOUS`: the secret before it was rotated, which still verifies the tokens that it signed.
+    pub previous_secret: Option<String>,
     /// `JWT_ISSUER`: put into tokens, and required of them, when set.
     pub issuer: Option<String>,
     /// `JWT_AUDIENCE`: likewise.
@@ -161,11 +170,15 @@ impl JwtSettings {
     /// When a variable is missing or malformed, or the secret is too short.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let secret = env.require("JWT_SECRET")?;
-        if secret.len() < 32 {
-            return Err(malformed("JWT_SECRET", "must be at least 32 bytes long"));
+        let previous_secret = env.get("JWT_SECRET_PREVIOUS");
+        for (name, secret) in [("JWT_SECRET", Some(secret)), ("JWT_SECRET_PREVIOUS", previous_secret)] {
+            if secret.is_some_and(|secret| secret.len() < 32) {
+                return Err(malformed(name, "must be at least 32 bytes long"));
+            }
         }
         Ok(Self {
             secret: secret.to_owned(),
+            previous_secret: previous_secret.map(str::to_owned),
             issuer: env.get("JWT_ISSUER").map(str::to_owned),
             audience: env.get("JWT_AUDIENCE").map(str::to_owned),
             ttl: Duration::from_secs(env.number("JWT_TTL_SECONDS", 3_600, 60..=86_400)?),
@@ -313,35 +326,170 @@ impl PublicSettings {
     }
 }
 
-/// What GET / tells of the other services. It says what is configured and calls none of them.
+/// A key of AWS's.
 #[derive(Clone)]
-pub struct ServiceSettings {
-    /// Long-term AWS keys, or `LIVENESS_CLIENT_ROLE_ARN`. A function's own role (keys with a session token) does not count.
-    pub aws_configured: bool,
-    /// `OPENAI_MODEL`, `o4-mini` by default.
-    pub openai_model: String,
-    /// `OPENAI_API_KEY` is set.
-    pub openai_configured: bool,
-    /// `FACE_LIVENESS_THRESHOLD`: from which confidence a session is live, 0 to 100, 75 by default.
-    pub face_liveness_threshold: f64,
-    /// `FINGERPRINT_SECRET_KEY` is set.
-    pub fingerprint_configured: bool,
+pub struct AwsKey {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret: String,
+    /// `AWS_SESSION_TOKEN`: set for the keys of a role, such as a function's own.
+    pub session_token: Option<String>,
 }
 
-impl ServiceSettings {
+/// How to call AWS.
+#[derive(Clone)]
+pub struct AwsSettings {
+    /// `AWS_REGION`, which Lambda sets; `us-east-1` without it.
+    pub region: String,
+    /// The key in the variables. Without one, AWS's default places are looked in.
+    pub key: Option<AwsKey>,
+    /// `LIVENESS_CLIENT_ROLE_ARN`: the role that browsers are given for Face Liveness.
+    pub liveness_client_role: Option<String>,
+    /// `AWS_ENDPOINT_URL_<SERVICE>`, else `AWS_ENDPOINT_URL`: where the service is, when not at AWS.
+    endpoints: Env,
+}
+
+impl AwsSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the role's ARN or an endpoint is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        const ROLE: &str = "LIVENESS_CLIENT_ROLE_ARN";
+        let owned = |name| env.get(name).map(str::to_owned);
+        let key = owned("AWS_ACCESS_KEY_ID").zip(owned("AWS_SECRET_ACCESS_KEY"));
+        let liveness_client_role = owned(ROLE);
+        let is_role =
+            |arn: &String| arn.starts_with("arn:") && arn.contains(":role/") && (20..=2048).contains(&arn.len());
+        if !liveness_client_role.as_ref().is_none_or(is_role) {
+            return Err(malformed(ROLE, "must be the ARN of a role"));
+        }
+        let endpoints = [
+            "AWS_ENDPOINT_URL",
+            "AWS_ENDPOINT_URL_REKOGNITION",
+            "AWS_ENDPOINT_URL_STS",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        ];
+        let endpoints =
+            endpoints.into_iter().filter_map(|name| Some(env.url(name).transpose()?.map(|url| (name.to_owned(), url))));
+        Ok(Self {
+            region: env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned(),
+            key: key.map(|(id, secret)| AwsKey { id, secret, session_token: owned("AWS_SESSION_TOKEN") }),
+            liveness_client_role,
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether the key is a user's and not a role's: only the former can sign GetFederationToken.
+    pub fn has_long_term_key(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.session_token.is_none())
+    }
+
+    /// Whether Face Liveness can be used: with a long-term key, or with a role for browsers. A function's own role, which
+    /// every function has, does not say so.
+    pub fn is_configured(&self) -> bool {
+        self.has_long_term_key() || self.liveness_client_role.is_some()
+    }
+
+    /// Where a service is, if not at AWS. `service` as in the variable: `REKOGNITION`, `STS`, `SECRETS_MANAGER`.
+    pub fn endpoint(&self, service: &str) -> Option<&str> {
+        self.endpoints.get(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| self.endpoints.get("AWS_ENDPOINT_URL"))
+    }
+}
+
+/// When somebody is taken to be live.
+#[derive(Clone, Copy)]
+pub struct LivenessSettings {
+    /// `FACE_LIVENESS_THRESHOLD`: from which confidence a session is live, 0 to 100, 75 by default.
+    pub threshold: f64,
+}
+
+impl LivenessSettings {
     /// Reads the settings.
     ///
     /// # Errors
     /// When the threshold is malformed.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let set = |name| env.get(name).is_some();
-        let long_term_keys = set("AWS_ACCESS_KEY_ID") && set("AWS_SECRET_ACCESS_KEY") && !set("AWS_SESSION_TOKEN");
+        Ok(Self { threshold: env.number("FACE_LIVENESS_THRESHOLD", 75.0, 0.0..=100.0)? })
+    }
+}
+
+/// How to reach a service with the Chat Completions API.
+#[derive(Clone)]
+pub struct OpenAiSettings {
+    /// `OPENAI_API_KEY`; without it nothing is analysed.
+    pub api_key: Option<String>,
+    /// `OPENAI_BASE_URL`, without a trailing slash; `https://api.openai.com/v1` by default.
+    pub base_url: String,
+    /// `OPENAI_MODEL`, `o4-mini` by default.
+    pub model: String,
+}
+
+impl OpenAiSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the base URL is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         Ok(Self {
-            aws_configured: long_term_keys || set("LIVENESS_CLIENT_ROLE_ARN"),
-            openai_model: env.get("OPENAI_MODEL").unwrap_or("o4-mini").to_owned(),
-            openai_configured: set("OPENAI_API_KEY"),
-            face_liveness_threshold: env.number("FACE_LIVENESS_THRESHOLD", 75.0, 0.0..=100.0)?,
-            fingerprint_configured: set("FINGERPRINT_SECRET_KEY"),
+            api_key: env.get("OPENAI_API_KEY").map(str::to_owned),
+            base_url: env.url("OPENAI_BASE_URL")?.unwrap_or_else(|| "https://api.openai.com/v1".to_owned()),
+            model: env.get("OPENAI_MODEL").unwrap_or("o4-mini").to_owned(),
+        })
+    }
+}
+
+/// How to reach Fingerprint's Server API.
+#[derive(Clone)]
+pub struct FingerprintSettings {
+    /// `FINGERPRINT_SECRET_KEY`; without it devices are not checked.
+    pub secret_key: Option<String>,
+    /// The Server API of `FINGERPRINT_REGION` (`us` by default, `eu`, `ap`), or `FINGERPRINT_BASE_URL`; without a trailing slash.
+    pub base_url: String,
+    /// `FINGERPRINT_MAX_AGE_SECONDS`: how old an identification may be, 60 to 86,400 s; 1,800 by default, as long as a flow
+    /// token lives.
+    pub max_age: Duration,
+}
+
+impl FingerprintSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the region, the URL or the age is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let region = match env.get("FINGERPRINT_REGION").unwrap_or("us") {
+            "us" => "https://api.fpjs.io",
+            "eu" => "https://eu.api.fpjs.io",
+            "ap" => "https://ap.api.fpjs.io",
+            _ => return Err(malformed("FINGERPRINT_REGION", "must be us, eu or ap")),
+        };
+        Ok(Self {
+            secret_key: env.get("FINGERPRINT_SECRET_KEY").map(str::to_owned),
+            base_url: env.url("FINGERPRINT_BASE_URL")?.unwrap_or_else(|| region.to_owned()),
+            max_age: Duration::from_secs(env.number("FINGERPRINT_MAX_AGE_SECONDS", 1_800, 60..=86_400)?),
+        })
+    }
+}
+
+/// The one secret that holds what no variable should.
+#[derive(Clone)]
+pub struct SecretsSettings {
+    /// `SECRETS_ARN`: a Secrets Manager secret, a JSON object whose names are those of the variables.
+    pub arn: Option<String>,
+    /// `SECRETS_TTL_SECONDS`: after how long it is read again, 10 to 86,400 s, 300 by default.
+    pub ttl: Duration,
+}
+
+impl SecretsSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            arn: env.get("SECRETS_ARN").map(str::to_owned),
+            ttl: Duration::from_secs(env.number("SECRETS_TTL_SECONDS", 300, 10..=86_400)?),
         })
     }
 }
@@ -415,18 +563,47 @@ mod tests {
     fn malformed_switches_numbers_and_urls_stop_the_function() {
         assert!(PublicSettings::from_env(&env(&[("PUBLIC_HEALTH", "maybe")])).is_err());
         assert!(AttemptSettings::from_env(&env(&[("MAX_VERIFICATION_ATTEMPTS", "0")])).is_err());
-        assert!(ServiceSettings::from_env(&env(&[("FACE_LIVENESS_THRESHOLD", "101")])).is_err());
+        assert!(LivenessSettings::from_env(&env(&[("FACE_LIVENESS_THRESHOLD", "101")])).is_err());
+        assert!(AwsSettings::from_env(&env(&[("LIVENESS_CLIENT_ROLE_ARN", "liveness")])).is_err());
+        assert!(AwsSettings::from_env(&env(&[("AWS_ENDPOINT_URL_STS", "localhost")])).is_err());
+        assert!(OpenAiSettings::from_env(&env(&[("OPENAI_BASE_URL", "api.openai.com")])).is_err());
+        assert!(SecretsSettings::from_env(&env(&[("SECRETS_TTL_SECONDS", "1")])).is_err());
         assert!(LinkSettings::from_env(&env(&[("CLIENT_URL", "app.example.com")])).is_err());
         assert!(ApiKeySettings::from_env(&env(&[("VALID_API_KEYS", "short")])).is_err());
     }
 
     #[test]
     fn a_functions_own_role_is_not_a_configured_aws() {
+        let configured = |variables: &[_]| AwsSettings::from_env(&env(variables)).unwrap().is_configured();
+        assert!(!configured(&[]));
+        assert!(!configured(&[("AWS_ACCESS_KEY_ID", "AKIA")]));
         let mut keys = vec![("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")];
-        assert!(ServiceSettings::from_env(&env(&keys)).unwrap().aws_configured);
+        assert!(configured(&keys));
         keys.push(("AWS_SESSION_TOKEN", "t"));
-        assert!(!ServiceSettings::from_env(&env(&keys)).unwrap().aws_configured);
+        assert!(!configured(&keys));
         keys.push(("LIVENESS_CLIENT_ROLE_ARN", "arn:aws:iam::123456789012:role/liveness"));
-        assert!(ServiceSettings::from_env(&env(&keys)).unwrap().aws_configured);
+        assert!(configured(&keys));
+    }
+
+    #[test]
+    fn a_service_of_aws_is_where_its_own_variable_says_else_where_the_common_one_says() {
+        let settings = AwsSettings::from_env(&env(&[
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1/"),
+            ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:2"),
+        ]))
+        .unwrap();
+        assert_eq!(settings.endpoint("STS"), Some("http://127.0.0.1:2"));
+        assert_eq!(settings.endpoint("REKOGNITION"), Some("http://127.0.0.1:1"));
+        assert_eq!(AwsSettings::from_env(&Env::default()).unwrap().endpoint("STS"), None);
+    }
+
+    #[test]
+    fn fingerprint_has_three_regions() {
+        for (region, url) in
+            [("us", "https://api.fpjs.io"), ("eu", "https://eu.api.fpjs.io"), ("ap", "https://ap.api.fpjs.io")]
+        {
+            assert_eq!(FingerprintSettings::from_env(&env(&[("FINGERPRINT_REGION", region)])).unwrap().base_url, url);
+        }
+        assert!(FingerprintSettings::from_env(&env(&[("FINGERPRINT_REGION", "mars")])).is_err());
     }
 }

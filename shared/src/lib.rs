@@ -1,10 +1,12 @@
 //! The common crate of the functions: who is calling ([`auth`]), the system of record ([`pocketbase`]), requests and
-//! answers ([`http`]), typed settings ([`config`]) and the types that input is parsed into ([`types`]).
+//! answers ([`http`]), typed settings ([`config`]), clients of AWS ([`aws`]) and the types that input is parsed into ([`types`]).
 
 pub mod auth;
+pub mod aws;
 pub mod backend;
 pub mod config;
 pub mod http;
 pub mod pocketbase;
+mod secrets;
 pub mod telemetry;
 pub mod types;

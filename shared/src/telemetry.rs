@@ -6,7 +6,8 @@
 use tracing_subscriber::EnvFilter;
 
 /// Libraries that would log requests, headers and all, at the levels below.
-const QUIET: &str = "lambda_http=error,lambda_runtime=error,hyper=error,hyper_util=error,reqwest=error,rustls=error";
+const QUIET: &str =
+    "aws_=error,lambda_http=error,lambda_runtime=error,hyper=error,hyper_util=error,reqwest=error,rustls=error";
 
 /// Installs the JSON logger. Lambda's `AWS_LAMBDA_LOG_LEVEL`, else `RUST_LOG`, sets the level; `info` without either.
 pub fn init() {

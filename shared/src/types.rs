@@ -85,6 +85,38 @@ impl<'de> Deserialize<'de> for Team {
     }
 }
 
+/// The id that AWS gave to a Face Liveness session: a UUID, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SessionId(String);
+
+impl SessionId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_dash = |place: usize| matches!(place, 8 | 13 | 18 | 23);
+        let fits = |(place, byte): (usize, u8)| if is_dash(place) { byte == b'-' } else { byte.is_ascii_hexdigit() };
+        if text.len() == 36 && text.bytes().enumerate().all(fits) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(Invalid::because("is not the id of a Face Liveness session"))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// Which records a caller sees and creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Teams {
@@ -230,6 +262,13 @@ impl VerificationStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Confidence(f64);
+
+impl Confidence {
+    /// The number.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
 
 impl TryFrom<f64> for Confidence {
     type Error = Invalid;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use shared::auth::Scope;
 use shared::backend::Backend;
-use shared::config::{Env, PublicSettings, ServiceSettings};
+use shared::config::{AwsSettings, Env, FingerprintSettings, LivenessSettings, OpenAiSettings, PublicSettings};
 use shared::http::{ApiError, RETRY_SECONDS, StartError, json_response};
 use shared::pocketbase;
 
@@ -20,7 +20,10 @@ use shared::pocketbase;
 pub struct State {
     backend: Backend,
     public: PublicSettings,
-    services: ServiceSettings,
+    aws: AwsSettings,
+    liveness: LivenessSettings,
+    openai: OpenAiSettings,
+    fingerprint: FingerprintSettings,
     started: Instant,
 }
 
@@ -33,7 +36,10 @@ impl State {
         let started = Instant::now();
         Ok(Self {
             public: PublicSettings::from_env(env)?,
-            services: ServiceSettings::from_env(env)?,
+            aws: AwsSettings::from_env(env)?,
+            liveness: LivenessSettings::from_env(env)?,
+            openai: OpenAiSettings::from_env(env)?,
+            fingerprint: FingerprintSettings::from_env(env)?,
             backend: Backend::from_env(env).await?,
             started,
         })
@@ -97,11 +103,11 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         pocketbase_status,
         pocketbase_url: state.backend.pocketbase.url(),
         pocketbase_user_email: state.backend.pocketbase.email(),
-        aws_faceliveness_status: configured(state.services.aws_configured),
-        openai_model: &state.services.openai_model,
-        openai_status: configured(state.services.openai_configured),
-        faceliveness_threshold: state.services.face_liveness_threshold,
-        fingerprint_status: configured(state.services.fingerprint_configured),
+        aws_faceliveness_status: configured(state.aws.is_configured()),
+        openai_model: &state.openai.model,
+        openai_status: configured(state.openai.api_key.is_some()),
+        faceliveness_threshold: state.liveness.threshold,
+        fingerprint_status: configured(state.fingerprint.secret_key.is_some()),
     };
     let mut response = json_response(status, &body);
     if status == StatusCode::SERVICE_UNAVAILABLE {

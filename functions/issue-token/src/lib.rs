@@ -14,8 +14,8 @@ use lambda_http::{Body, Request, Response};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use shared::auth::{Scope, TokenIssuer, same_secret};
-use shared::config::{ConfigError, Env, TokenClient, TokenClientSettings};
-use shared::http::{ApiError, json_response, parse_json, read_json};
+use shared::config::{Env, TokenClient, TokenClientSettings};
+use shared::http::{ApiError, StartError, json_response, parse_json, read_json};
 
 /// The largest form that is read, in bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -34,7 +34,7 @@ impl State {
     ///
     /// # Errors
     /// When one is missing or malformed.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self { clients: TokenClientSettings::from_env(env)?.clients, issuer: TokenIssuer::from_env(env)? })
     }
 }
@@ -191,6 +191,7 @@ fn invalid_request(error: ApiError) -> ApiError {
 
 fn invalid_client(by_basic: bool) -> ApiError {
     let error = ApiError::new(StatusCode::UNAUTHORIZED, "invalid_client")
-        .with("error_description", "Unknown client, or its secret is wrong");
+        .with("error_description", "Unknown client, or its secret is wrong")
+        .suspecting_secret();
     if by_basic { error.header(WWW_AUTHENTICATE, "Basic realm=\"identivia\"") } else { error }
 }

@@ -2,13 +2,18 @@
 
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
-use matchit::{InsertError, Router};
-use shared::http::ApiError;
+use matchit::Router;
+use shared::config::Env;
+use shared::http::{ApiError, StartError};
 
 /// The paths of the API and the methods of each. A test holds them equal to template.yaml.
 pub const ROUTES: &[(&str, &[Method])] = &[
     ("/", &[Method::GET]),
     ("/api/auth/token", &[Method::POST]),
+    ("/api/aws/credentials", &[Method::GET]),
+    ("/api/face-liveness/results/{sessionId}", &[Method::GET]),
+    ("/api/face-liveness/session", &[Method::POST]),
+    ("/api/ollama/document-analysis", &[Method::POST]),
     ("/api/profiles/create", &[Method::POST]),
     ("/api/profiles/{id}", &[Method::GET, Method::PATCH]),
     ("/api/settings", &[Method::GET]),
@@ -26,7 +31,7 @@ impl State {
     ///
     /// # Errors
     /// When two routes contradict each other.
-    pub fn new() -> Result<Self, InsertError> {
+    pub async fn from_env(_: &Env) -> Result<Self, StartError> {
         let mut routes = Router::new();
         for (path, methods) in ROUTES {
             routes.insert(*path, *methods)?;

@@ -1,27 +1,39 @@
 //! POST /api/verification_history/{id}: adds a verification, with its files, to a profile.
 //!
-//! Files that the request does not bring are copied from the profile, through this process but not into it. Everything is
-//! written at once. PocketBase calls: two, one to see the profile and one to write, and those for the files copied.
+//! Liveness is what AWS said of the session, where that can be known, and a device is checked with Fingerprint. Files that the
+//! request does not bring are copied from the profile, through this process but not into it. Everything is written at once.
+//!
+//! PocketBase calls: three, two at once to see the profile and the session and one to write, and those for the files copied.
+//! AWS is asked once, and the answer kept, when nobody has read the session's result yet; Fingerprint once.
+
+mod crosscheck;
+mod fingerprint;
 
 use std::net::IpAddr;
 
 use chrono::{NaiveTime, Utc};
+use futures_util::future::join;
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::RETRY_AFTER;
 use lambda_http::{Body, Request, Response};
+use liveness::Liveness;
 use serde::Serialize;
 use serde_json::Value;
 use shared::auth::Scope;
 use shared::backend::Backend;
-use shared::config::{AttemptSettings, Env};
+use shared::config::{AttemptSettings, Env, FingerprintSettings};
 use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, source_ip, success};
 use shared::pocketbase::{Error, NewVerification, ProfileOverview, RecordFile, VerificationRecord};
 use shared::types::{RecordId, Text};
+
+use fingerprint::Fingerprint;
 
 /// What is made once in a process's life.
 pub struct State {
     backend: Backend,
     attempts: AttemptSettings,
+    liveness: Liveness,
+    fingerprint: Fingerprint,
 }
 
 impl State {
@@ -30,7 +42,12 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self { attempts: AttemptSettings::from_env(env)?, backend: Backend::from_env(env).await? })
+        Ok(Self {
+            attempts: AttemptSettings::from_env(env)?,
+            liveness: Liveness::from_env(env).await?,
+            fingerprint: Fingerprint::new(FingerprintSettings::from_env(env)?)?,
+            backend: Backend::from_env(env).await?,
+        })
     }
 }
 
@@ -79,24 +96,51 @@ struct VerificationView<'a> {
 ///
 /// # Errors
 /// 400 for a bad field or file, or listing all that is missing; 401; 403 for a missing scope or another profile than a flow
-/// token's; 404; 409 for a flow token once the profile is decided; 413; 415; 429 when a flow token has used up its attempts;
-/// PocketBase's failures.
+/// token's; 404; 409 for a flow token once the profile is decided, and for a liveness session that is another profile's, has
+/// been used, is not over, or says something else than the request; 413; 415; 429 when a flow token has used up its attempts;
+/// PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    let Backend { authenticator, pocketbase } = &state.backend;
     let id = path_id(&request);
-    let caller = state.backend.authenticator.bearer_or_key(request.headers(), &state.backend.pocketbase).await?;
+    let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
     caller.require_for(Scope::VerificationHistoryWrite, &id)?;
     let id = profile_id(&id)?;
     let source_ip = source_ip(&request);
     let form = read_form(request, &FIELDS).await?;
-    let profile = state.backend.pocketbase.profile_overview(&id, caller.teams()).await?;
-    let profile = profile.ok_or_else(ApiError::profile_not_found)?;
+    let claimed: Text<128> = form.get("liveness_session_id")?.unwrap_or_default();
+    let profile = pocketbase.profile_overview(&id, caller.teams());
+    let session = crosscheck::session(pocketbase, &caller, &id, &claimed);
+    let (profile, session) = join(profile, session).await;
+    let profile = profile?.ok_or_else(ApiError::profile_not_found)?;
     if caller.is_flow() && profile.is_decided() {
         return Err(ApiError::already_decided());
     }
     let files = files(&form, &profile)?;
-    let verification = verification(id, &form, source_ip, caller.is_flow())?;
+    let mut verification = verification(id, &form, source_ip, caller.is_flow())?;
+    if caller.is_flow() && profile.flow_attempts_today >= state.attempts.per_day {
+        return Err(too_many_attempts());
+    }
+    let verdict = async {
+        match &verification.fingerprint {
+            Some(data) => state.fingerprint.check(data).await,
+            None => None,
+        }
+    };
+    let session = session?;
+    let ending = async {
+        match &session {
+            Some(session) => crosscheck::ending(&state.liveness, pocketbase, session).await,
+            None => Ok(None),
+        }
+    };
+    let (verdict, ending) = join(verdict, ending).await;
+    verification.fingerprint_verdict = verdict.map(|verdict| serde_json::json!(verdict));
+    let ending = ending?;
+    if let Some(session) = &session {
+        crosscheck::verify(&state.liveness, session, ending, caller.is_flow(), &mut verification)?;
+    }
     let record = match caller.is_flow() {
-        false => state.backend.pocketbase.create_verification(&verification, &files).await?,
+        false => pocketbase.create_verification(&verification, &files).await.map_err(of_write)?,
         true => attempt(state, &profile, verification, &files).await?,
     };
     Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
@@ -116,10 +160,21 @@ async fn attempt(
         verification.flow_attempt = Some(format!("{}#{number}", profile.today));
         match state.backend.pocketbase.create_verification(&verification, files).await {
             Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
-            outcome => return outcome.map_err(|error| ApiError::of_write(error, true)),
+            Err(Error::Refused) => return Err(ApiError::already_decided()),
+            outcome => return outcome.map_err(of_write),
         }
     }
     Err(too_many_attempts())
+}
+
+/// A session vouches once: an index lets no second record have it.
+fn of_write(error: Error) -> ApiError {
+    match error {
+        Error::NotUnique(field) if field == "liveness_session" => ApiError::session_conflict(
+            "This session has been used for another verification; create another, and complete it",
+        ),
+        error => error.into(),
+    }
 }
 
 /// Where each file comes from, or everything that is missing, in one error.
@@ -173,6 +228,7 @@ fn verification(
         liveness_status: form.get("liveness_status")?.ok_or_else(|| absent("liveness_status"))?,
         // A claim, until it has been compared with what AWS said of the session.
         liveness_verified: false,
+        liveness_session: None,
         document_type: form.get("document_type")?.ok_or_else(|| absent("document_type"))?,
         document_number: form.get("document_number")?,
         country: form.get("country")?,
@@ -181,6 +237,7 @@ fn verification(
         gender: form.get("gender")?,
         date_of_birth: form.get("date_of_birth")?,
         fingerprint: fingerprint(form)?,
+        fingerprint_verdict: None,
         ip_address,
         flow_attempt: None,
     })

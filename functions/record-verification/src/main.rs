@@ -1,12 +1,9 @@
-//! Wiring: settings and clients once, then one request after the other.
+//! Wiring.
 
 use record_verification::{State, handle};
-use shared::config::Env;
-use shared::http::StartError;
+use shared::http::{StartError, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
-    shared::telemetry::init();
-    let state = State::from_env(&Env::from_process()).await?;
-    shared::http::run(|request| handle(&state, request)).await
+    run(|env| Box::pin(State::from_env(env)), |state, request| Box::pin(handle(state, request))).await
 }

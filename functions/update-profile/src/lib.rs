@@ -1,7 +1,7 @@
 //! PATCH /api/profiles/{id}: changes fields of a profile and stores its files.
 //!
 //! All of a request is written to PocketBase at once, so that a process that dies in the middle leaves the profile as it
-//! was. PocketBase calls: two, one to see whose the profile is and one to write.
+//! was. PocketBase calls: two, one to see whose the profile is and one to write; one more for the session that a flow token names.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -55,8 +55,8 @@ struct ProfileView<'a> {
 ///
 /// # Errors
 /// 400 for a bad field, a bad file, or nothing to update; 401; 403 for a missing scope, another profile than a flow token's,
-/// or a field that a flow token may not set; 404; 409 for a flow token once the profile is decided; 413; 415; PocketBase's
-/// failures.
+/// or a field that a flow token may not set; 404; 409 for a flow token once the profile is decided, or that names another profile's
+/// liveness session; 413; 415; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let id = path_id(&request);
     let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
@@ -77,6 +77,14 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let profile = profile.ok_or_else(ApiError::profile_not_found)?;
     if caller.is_flow() && profile.is_decided() {
         return Err(ApiError::already_decided());
+    }
+    if let (Some(own), Some(session)) = (caller.flow_profile(), &changes.face_liveness_session_id) {
+        let session_id = session.as_str().parse().ok();
+        let session = match &session_id {
+            Some(session_id) => state.pocketbase.liveness_session(session_id, caller.teams(), Some(own)).await?,
+            None => None,
+        };
+        session.ok_or_else(|| ApiError::session_conflict("This session was not made for this profile"))?;
     }
     let writer = if caller.is_flow() { Writer::Flow } else { Writer::Partner };
     let record = state.pocketbase.update_profile(&id, writer, &changes).await;

@@ -102,5 +102,5 @@ impl ApiKeys {
 }
 
 fn caller(scopes: &[Scope], teams: Teams, partner_id: Option<String>) -> Caller {
-    Caller { kind: Kind::Key, scopes: scopes.to_vec(), teams, client_id: None, partner_id }
+    Caller { kind: Kind::Key, scopes: scopes.to_vec(), teams, subject: String::new(), client_id: None, partner_id }
 }

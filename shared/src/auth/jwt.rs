@@ -20,6 +20,8 @@ const LEEWAY: u64 = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenError {
     Invalid,
+    /// Signed with a secret that is not ours.
+    Forged,
     Expired,
 }
 
@@ -53,6 +55,8 @@ struct Issued<'a> {
 /// What is read from a token whose signature and times are good. Tokens may come from others who hold the secret.
 #[derive(Deserialize)]
 struct Presented {
+    #[serde(default)]
+    sub: String,
     scope: Option<String>,
     scopes: Option<Vec<String>>,
     client_id: Option<String>,
@@ -68,7 +72,8 @@ struct Presented {
 pub(super) struct Jwt {
     settings: JwtSettings,
     signing: EncodingKey,
-    verifying: DecodingKey,
+    /// With today's secret, and with the one before it.
+    verifying: Vec<DecodingKey>,
     validation: Validation,
 }
 
@@ -93,7 +98,10 @@ impl Jwt {
         let secret = settings.secret.as_bytes();
         Self {
             signing: EncodingKey::from_secret(secret),
-            verifying: DecodingKey::from_secret(secret),
+            verifying: std::iter::once(secret)
+                .chain(settings.previous_secret.as_deref().map(str::as_bytes))
+                .map(DecodingKey::from_secret)
+                .collect(),
             validation,
             settings,
         }
@@ -107,12 +115,7 @@ impl Jwt {
         if token.is_empty() || token.len() > MAX_TOKEN {
             return Err(TokenError::Invalid);
         }
-        let claims = jsonwebtoken::decode::<Presented>(token, &self.verifying, &self.validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => TokenError::Expired,
-                _ => TokenError::Invalid,
-            })?
-            .claims;
+        let claims = self.claims_of(token)?;
         let named = claims.scope.iter().flat_map(|scope| scope.split(' '));
         let listed = claims.scopes.iter().flatten().map(String::as_str);
         // Scopes of other services that share the secret mean nothing here.
@@ -126,7 +129,38 @@ impl Jwt {
             (Some("flow"), None) | (_, Some(_)) => return Err(TokenError::Invalid),
             _ => (Kind::Machine, teams),
         };
-        Ok(Caller { kind, scopes, teams, client_id: claims.client_id, partner_id: claims.partner_id })
+        Ok(Caller {
+            kind,
+            scopes,
+            teams,
+            subject: claims.sub,
+            client_id: claims.client_id,
+            partner_id: claims.partner_id,
+        })
+    }
+
+    /// What a token says that is signed with one of our secrets.
+    fn claims_of(&self, token: &str) -> Result<Presented, TokenError> {
+        let mut error = TokenError::Invalid;
+        for key in &self.verifying {
+            match jsonwebtoken::decode(token, key, &self.validation) {
+                Ok(token) => return Ok(token.claims),
+                Err(refused) => {
+                    error = match refused.kind() {
+                        ErrorKind::InvalidSignature => TokenError::Forged,
+                        ErrorKind::ExpiredSignature => return Err(TokenError::Expired),
+                        _ => return Err(TokenError::Invalid),
+                    }
+                }
+            }
+        }
+        Err(error)
+    }
+
+    /// HMAC-SHA256 with the secret as key, as 43 characters of Base64url. What is signed as a token never holds a NUL.
+    pub(super) fn keyed_hash(&self, parts: &[&str]) -> Result<String, Error> {
+        let message = format!("\0{}", parts.join("\0"));
+        jsonwebtoken::crypto::sign(message.as_bytes(), &self.signing, Algorithm::HS256)
     }
 
     pub(super) fn machine_token(

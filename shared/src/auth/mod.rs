@@ -36,6 +36,7 @@ pub struct Caller {
     kind: Kind,
     scopes: Vec<Scope>,
     teams: Teams,
+    subject: String,
     client_id: Option<String>,
     partner_id: Option<String>,
 }
@@ -54,6 +55,22 @@ impl Caller {
     /// Whether it is a person's browser, holding a flow token.
     pub fn is_flow(&self) -> bool {
         matches!(self.kind, Kind::Flow(_))
+    }
+
+    /// The one profile that a flow token opens.
+    pub fn flow_profile(&self) -> Option<&RecordId> {
+        match &self.kind {
+            Kind::Flow(profile) => Some(profile),
+            _ => None,
+        }
+    }
+
+    /// The team of what this caller makes. A caller of all teams has none of its own.
+    pub fn own_team(&self) -> Option<&Team> {
+        match &self.teams {
+            Teams::Only(team) => team.as_ref(),
+            Teams::All => None,
+        }
     }
 
     /// Lets the caller on when it has the scope.
@@ -131,6 +148,23 @@ impl Authenticator {
         }
     }
 
+    /// A name of 43 characters of Base64url for something that this caller asks for under a key of its own choice: the same
+    /// for the same caller, purpose and key, and nobody else's, whatever they choose.
+    ///
+    /// # Errors
+    /// When it cannot be computed.
+    pub fn name_for(&self, caller: &Caller, purpose: &str, key: &str) -> Result<String, ApiError> {
+        let (kind, who) = match &caller.kind {
+            Kind::Flow(profile) => ("flow", profile.as_str()),
+            Kind::Machine => ("machine", caller.subject.as_str()),
+            Kind::Key => ("key", ""),
+        };
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (client, partner) = (or_none(&caller.client_id), or_none(&caller.partner_id));
+        let team = caller.own_team().map_or("", Team::as_str);
+        self.jwt.keyed_hash(&[purpose, kind, who, &client, &partner, team, key]).map_err(ApiError::internal)
+    }
+
     fn authorization(&self, headers: &HeaderMap) -> Option<Result<Caller, ApiError>> {
         let header = headers.get(AUTHORIZATION)?;
         let token = header
@@ -141,6 +175,7 @@ impl Authenticator {
         let judged = token.ok_or(TokenError::Invalid).and_then(|token| self.jwt.verify(token));
         Some(judged.map_err(|error| match error {
             TokenError::Expired => ApiError::bearer_expired(),
+            TokenError::Forged => ApiError::forged_bearer(),
             TokenError::Invalid => ApiError::invalid_bearer(),
         }))
     }

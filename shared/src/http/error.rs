@@ -21,13 +21,14 @@ pub struct ApiError {
     body: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<String>,
+    suspects_secret: bool,
 }
 
 impl ApiError {
     /// An error with the status and the short text that callers may branch on.
     pub fn new(status: StatusCode, error: &str) -> Self {
         let body = Map::from_iter([("error".to_owned(), Value::from(error))]);
-        Self { status, body, headers: Vec::new(), cause: None }
+        Self { status, body, headers: Vec::new(), cause: None, suspects_secret: false }
     }
 
     /// Adds what to do about it.
@@ -53,6 +54,13 @@ impl ApiError {
         self
     }
 
+    /// Says that a secret which has been changed since it was read would explain it. The request has done nothing yet, and can
+    /// be handled again with the new one.
+    pub fn suspecting_secret(mut self) -> Self {
+        self.suspects_secret = true;
+        self
+    }
+
     /// 400 naming one field and what it must be.
     pub fn invalid_field(field: &str, reason: impl Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Invalid field").with("field", field).message(format!("{field} {reason}"))
@@ -75,6 +83,11 @@ impl ApiError {
         Self::unauthorized("Invalid bearer token", "Bearer realm=\"identivia\", error=\"invalid_token\"")
     }
 
+    /// 401 for a token that somebody else signed.
+    pub fn forged_bearer() -> Self {
+        Self::invalid_bearer().suspecting_secret()
+    }
+
     /// 401 for a token that was good once.
     pub fn bearer_expired() -> Self {
         let challenge = "Bearer realm=\"identivia\", error=\"invalid_token\", error_description=\"The token expired\"";
@@ -83,7 +96,7 @@ impl ApiError {
 
     /// 401 for an API key that is none of ours.
     pub fn invalid_api_key() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "Invalid or missing API key")
+        Self::new(StatusCode::UNAUTHORIZED, "Invalid or missing API key").suspecting_secret()
     }
 
     /// 403 for a team that is not the caller's.
@@ -108,6 +121,16 @@ impl ApiError {
     /// 404 for a profile that does not exist or is not the caller's.
     pub fn profile_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Identivia record not found").message("Invalid or expired ID")
+    }
+
+    /// 404 for a Face Liveness session that does not exist (any more) or is not the caller's.
+    pub fn session_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Session not found").message("Face Liveness session ID is invalid or expired")
+    }
+
+    /// 409 for a Face Liveness session that cannot vouch for what is asked of it.
+    pub fn session_conflict(message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "Face Liveness session conflict").message(message)
     }
 
     /// 409 for a person who would change a profile that has been decided.
@@ -147,6 +170,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error").because(cause)
     }
 
+    /// 501 for a service that this deployment has no credentials for.
+    pub fn not_configured(error: &str, message: &str) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, error).message(message)
+    }
+
     /// 504 for an upstream that did not answer in time.
     pub fn upstream_timeout(cause: impl Display) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Upstream timeout")
@@ -162,6 +190,11 @@ impl ApiError {
     /// What happened, for the log.
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+
+    /// Whether a secret that has been changed would explain it.
+    pub(super) fn suspects_a_secret(&self) -> bool {
+        self.suspects_secret
     }
 
     /// The answer.
@@ -189,9 +222,11 @@ impl From<pocketbase::Error> for ApiError {
                 .message("A file of the profile was replaced while it was being copied; try again")
                 .because(error),
             Error::NotUnique(_) | Error::Refused | Error::BadAnswer(_) | Error::SignInRefused(_) => {
-                Self::new(StatusCode::BAD_GATEWAY, "Bad gateway")
+                let is_sign_in = matches!(error, Error::SignInRefused(_));
+                let told = Self::new(StatusCode::BAD_GATEWAY, "Bad gateway")
                     .message("The system of record answered unexpectedly; try again later")
-                    .because(error)
+                    .because(error);
+                if is_sign_in { told.suspecting_secret() } else { told }
             }
         }
     }

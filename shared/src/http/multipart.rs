@@ -32,6 +32,8 @@ const MAX_PARTS: usize = 32;
 pub enum Media {
     /// A still image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF.
     Image,
+    /// An image that models read: JPEG, PNG or WebP. Anything else is 415 and not 400, as the route's contract has it.
+    Scan,
     /// A video: MP4, QuickTime, WebM, Matroska, MPEG or AVI.
     Video,
 }
@@ -50,6 +52,7 @@ impl Media {
                 "image/bmp",
                 "image/tiff",
             ],
+            Self::Scan => &["image/jpeg", "image/png", "image/webp"],
             Self::Video => &[
                 "video/mp4",
                 "video/x-m4v",
@@ -62,10 +65,17 @@ impl Media {
         }
     }
 
-    fn expected(self) -> &'static str {
+    fn refusal(self, field: &str) -> ApiError {
         match self {
-            Self::Image => "must be an image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF",
-            Self::Video => "must be a video: MP4, QuickTime, WebM, Matroska, MPEG or AVI",
+            Self::Image => {
+                ApiError::invalid_field(field, "must be an image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF")
+            }
+            Self::Scan => ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type")
+                .with("field", field)
+                .message(format!("{field} must be an image: JPEG, PNG or WebP")),
+            Self::Video => {
+                ApiError::invalid_field(field, "must be a video: MP4, QuickTime, WebM, Matroska, MPEG or AVI")
+            }
         }
     }
 }
@@ -85,6 +95,10 @@ pub struct File {
     pub bytes: Bytes,
     /// The file name extension of that type, without a dot.
     pub extension: &'static str,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// What the caller calls it, fit to be shown to that caller: it may say anything.
+    pub name: String,
 }
 
 /// A form that has been read.
@@ -151,14 +165,14 @@ pub async fn read_form(request: Request, fields: &FormFields) -> Result<Form, Ap
             return Err(malformed(&format!("A form has at most {MAX_PARTS} parts")));
         }
         let name = part.name().unwrap_or_default().to_owned();
-        let is_file = part.file_name().is_some();
+        let file_name = part.file_name().map(shown);
         let bytes = part.bytes().await.map_err(truncated)?;
-        if is_file {
+        if let Some(file_name) = file_name {
             weight += bytes.len();
             if weight > MAX_INLINE_FILES {
                 return Err(files_too_large());
             }
-            form.add_file(fields, &name, bytes)?;
+            form.add_file(fields, &name, file_name, bytes)?;
         } else {
             form.add_text(fields, &name, &bytes)?;
         }
@@ -167,7 +181,7 @@ pub async fn read_form(request: Request, fields: &FormFields) -> Result<Form, Ap
 }
 
 impl Form {
-    fn add_file(&mut self, fields: &FormFields, name: &str, bytes: Bytes) -> Result<(), ApiError> {
+    fn add_file(&mut self, fields: &FormFields, name: &str, file_name: String, bytes: Bytes) -> Result<(), ApiError> {
         let known = fields.files.iter().find(|(field, _)| *field == name);
         let (field, media) =
             known.ok_or_else(|| ApiError::invalid_field(&shown(name), "is not a file field of this route"))?;
@@ -175,8 +189,8 @@ impl Form {
             return Err(ApiError::invalid_field(field, "is an empty file"));
         }
         let kind = infer::get(&bytes).filter(|kind| media.types().contains(&kind.mime_type()));
-        let kind = kind.ok_or_else(|| ApiError::invalid_field(field, media.expected()))?;
-        let file = File { bytes, extension: kind.extension() };
+        let kind = kind.ok_or_else(|| media.refusal(field))?;
+        let file = File { bytes, extension: kind.extension(), media_type: kind.mime_type(), name: file_name };
         match self.files.insert(field, file) {
             Some(_) => Err(ApiError::invalid_field(field, "is given twice")),
             None => Ok(()),
@@ -200,7 +214,7 @@ impl Form {
     }
 }
 
-/// A field name of the caller's, short enough to be shown.
+/// A name of the caller's, short enough to be shown.
 fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }

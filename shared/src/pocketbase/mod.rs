@@ -6,6 +6,7 @@
 
 mod error;
 mod filter;
+mod liveness_sessions;
 mod partners;
 mod profiles;
 mod session;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use error::Error;
+pub use liveness_sessions::{BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus};
 pub use partners::{KeyKind, Partner};
 pub use profiles::{
     DedupeKey, NewProfile, ProfileChanges, ProfileOverview, ProfileRecord, Reused, VerificationSummary,

@@ -22,6 +22,8 @@ pub struct NewVerification {
     pub liveness_confidence: Confidence,
     pub liveness_status: Text<64>,
     pub liveness_verified: bool,
+    /// The session that AWS was asked about; unique, so that it vouches for one verification.
+    pub liveness_session: Option<RecordId>,
     pub document_type: Text<64>,
     pub document_number: Option<Text<128>>,
     pub country: Option<Text<128>>,
@@ -30,6 +32,7 @@ pub struct NewVerification {
     pub gender: Option<Text<32>>,
     pub date_of_birth: Option<Day>,
     pub fingerprint: Option<Value>,
+    pub fingerprint_verdict: Option<Value>,
     pub ip_address: Option<String>,
     /// `<UTC day>#<n>` for a record made with a flow token: unique per profile, which makes a daily limit exact.
     pub flow_attempt: Option<String>,
@@ -95,7 +98,7 @@ impl PocketBase {
     /// so that this process holds none of them. One call, and for files of the profile a token and a download each.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token once the profile is decided,
+    /// [`Error::NotUnique`] when the `flow_attempt` or the `liveness_session` is taken, [`Error::Refused`] for a flow token once the profile is decided,
     /// [`Error::FileGone`] when a file of the profile has been replaced meanwhile; else when PocketBase fails.
     pub async fn create_verification(
         &self,

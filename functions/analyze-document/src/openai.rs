@@ -1,0 +1,222 @@
+//! OpenAI's Chat Completions, or any server that speaks them: an image in, JSON of one schema out.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lambda_http::http::StatusCode;
+use lambda_http::http::header::RETRY_AFTER;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::config::OpenAiSettings;
+use shared::http::{ApiError, File, RETRY_SECONDS};
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the model may take, inside the 27 s of a request.
+const TIMEOUT: Duration = Duration::from_secs(24);
+
+/// The largest answer that is read, in bytes. A document's fields take about 1 kB.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The most tokens that a model may spend, its reasoning included: a document takes some 300, reasoning a few thousand.
+const MAX_TOKENS: u32 = 8_000;
+
+/// The longest `Retry-After` that is passed on, in seconds.
+const MAX_RETRY_AFTER: u64 = 300;
+
+/// A client. Made once in a process's life.
+pub struct OpenAi {
+    http: Client,
+    settings: OpenAiSettings,
+}
+
+/// What a model is asked: what it shall do, what it is given, and the JSON schema of its answer.
+pub struct Question<'a> {
+    /// What it shall do. Nothing of a caller's stands here.
+    pub instructions: &'a str,
+    /// Text of a caller's, as data.
+    pub text: Option<String>,
+    /// The image.
+    pub image: &'a File,
+    /// The schema's name.
+    pub name: &'a str,
+    /// The schema: every property required, none other allowed.
+    pub schema: &'a Value,
+}
+
+/// What a model answered.
+pub struct Reply {
+    /// Its text, which should be JSON of the schema.
+    pub text: String,
+    /// What it cost, where the server says.
+    pub usage: Option<Usage>,
+}
+
+/// Tokens that were spent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[allow(missing_docs)] // The names are OpenAI's.
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    pub total_tokens: u64,
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Option<String>,
+    refusal: Option<String>,
+}
+
+impl OpenAi {
+    /// A client.
+    ///
+    /// # Errors
+    /// When no client of HTTP can be made on this machine.
+    pub fn new(settings: OpenAiSettings) -> Result<Self, reqwest::Error> {
+        let http =
+            Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).redirect(Policy::none()).build()?;
+        Ok(Self { http, settings })
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        &self.settings.model
+    }
+
+    /// Asks the model. One call; a second only when no connection came about.
+    ///
+    /// # Errors
+    /// 501 without an API key, 429 when it is throttled, 504 when it does not answer in time, 502 for any other answer and for a
+    /// model that refuses or breaks off.
+    pub async fn ask(&self, question: &Question<'_>) -> Result<Reply, ApiError> {
+        let Some(key) = &self.settings.api_key else {
+            return Err(ApiError::not_configured(
+                "OpenAI not configured",
+                "OPENAI_API_KEY must be set in environment variables",
+            ));
+        };
+        let body = self.request(question);
+        let url = format!("{}/chat/completions", self.settings.base_url);
+        let send = || self.http.post(&url).bearer_auth(key).json(&body).send();
+        let response = match send().await {
+            Err(error) if error.is_connect() => send().await,
+            outcome => outcome,
+        };
+        let response = response.map_err(no_answer)?;
+        match response.status().as_u16() {
+            200..=299 => reply(response).await,
+            401 | 403 => Err(bad_answer("it does not take OPENAI_API_KEY").suspecting_secret()),
+            429 => Err(throttled(&response)),
+            status => Err(bad_answer(format!("status {status}"))),
+        }
+    }
+
+    fn request(&self, question: &Question<'_>) -> Value {
+        let image = format!("data:{};base64,{}", question.image.media_type, STANDARD.encode(&question.image.bytes));
+        let image = json!({ "type": "image_url", "image_url": { "url": image, "detail": "high" } });
+        let text = question.text.as_ref().map(|text| json!({ "type": "text", "text": text }));
+        let content: Vec<_> = text.into_iter().chain([image]).collect();
+        let mut request = json!({
+            "model": self.settings.model,
+            "messages": [
+                { "role": "system", "content": question.instructions },
+                { "role": "user", "content": content },
+            ],
+            "max_completion_tokens": MAX_TOKENS,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": { "name": question.name, "strict": true, "schema": question.schema },
+            },
+        });
+        // Reading needs little thought, and a person is waiting. Other models refuse the parameter.
+        if is_reasoning(&self.settings.model) {
+            request["reasoning_effort"] = "low".into();
+        }
+        request
+    }
+}
+
+/// OpenAI's reasoning models are called o1, o3, o4-mini, gpt-5 and so on.
+fn is_reasoning(model: &str) -> bool {
+    let numbered = model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    numbered || model.starts_with("gpt-5")
+}
+
+async fn reply(mut response: Response) -> Result<Reply, ApiError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(bad_answer("an answer too large to read"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let completion: Completion = serde_json::from_slice(&body).map_err(|_| bad_answer("no chat completion"))?;
+    let choice = completion.choices.into_iter().next().ok_or_else(|| bad_answer("no choice"))?;
+    if choice.message.refusal.is_some_and(|refusal| !refusal.is_empty()) {
+        return Err(refused("the model refused"));
+    }
+    match choice.finish_reason.as_deref() {
+        Some("length") => return Err(bad_answer("the model ran out of tokens")),
+        Some("content_filter") => return Err(refused("the content filter stopped the model")),
+        _ => {}
+    }
+    let text = choice.message.content.filter(|text| !text.is_empty()).ok_or_else(|| bad_answer("an empty answer"))?;
+    Ok(Reply { text, usage: completion.usage })
+}
+
+fn throttled(response: &Response) -> ApiError {
+    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let seconds = header.unwrap_or(RETRY_SECONDS).min(MAX_RETRY_AFTER);
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
+        .message("The model takes no more requests just now; try again shortly")
+        .header(RETRY_AFTER, &seconds.to_string())
+        .because("OpenAI throttles")
+}
+
+/// A model's failure in words of ours: its own may repeat what it was sent.
+pub fn bad_answer(cause: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed")
+        .message("The model did not answer as it should; try again")
+        .because(format!("OpenAI: {cause}"))
+}
+
+fn refused(cause: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed")
+        .message("The model would not read this image; take another photo of the document")
+        .because(format!("OpenAI: {cause}"))
+}
+
+fn no_answer(error: reqwest::Error) -> ApiError {
+    ApiError::upstream_timeout(format!("OpenAI: {}", error.without_url()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_reasoning;
+
+    #[test]
+    fn reasoning_models_are_known_by_their_names() {
+        for model in ["o1", "o3-mini", "o4-mini", "gpt-5", "gpt-5.1-mini"] {
+            assert!(is_reasoning(model), "{model}");
+        }
+        for model in ["gpt-4o", "gpt-4.1", "ollama", "openchat", "llava"] {
+            assert!(!is_reasoning(model), "{model}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! POST /api/face-liveness/session: a new Amazon Rekognition Face Liveness session.
+//!
+//! A request that is sent again with the same `Idempotency-Key` gets the same session; nobody else's request ever does.
+//! AWS calls: one. PocketBase calls: one to keep whose the session is and, with a flow token, one before it to see the profile.
+
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, Response};
+use liveness::{CHALLENGE, Liveness};
+use serde::{Deserialize, Serialize};
+use shared::auth::Scope;
+use shared::backend::Backend;
+use shared::config::Env;
+use shared::http::{ApiError, StartError, json_response, parse_json, read_json, request_id};
+use shared::types::SessionId;
+
+/// The most audit images that AWS gives.
+const MAX_AUDIT_IMAGES: u8 = 4;
+
+/// The longest `Idempotency-Key`, in bytes.
+const MAX_KEY: usize = 255;
+
+/// What is made once in a process's life.
+pub struct State {
+    backend: Backend,
+    liveness: Liveness,
+}
+
+impl State {
+    /// Reads the settings and signs in at PocketBase.
+    ///
+    /// # Errors
+    /// When a setting is missing or malformed.
+    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
+        Ok(Self { liveness: Liveness::from_env(env).await?, backend: Backend::from_env(env).await? })
+    }
+}
+
+/// What may be asked for. The body may also be empty.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Wanted {
+    audit_images_limit: u8,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionView {
+    success: bool,
+    session_id: SessionId,
+    message: &'static str,
+    challenge_type: &'static str,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// 400 for a bad body or `Idempotency-Key`; 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose profile is
+/// gone; 409 for one whose profile is decided; 429 when AWS throttles; 501 where AWS is not configured; PocketBase's and AWS's
+/// failures.
+pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    let Backend { authenticator, pocketbase } = &state.backend;
+    let caller = authenticator.bearer(request.headers())?;
+    caller.require(Scope::FaceLivenessWrite)?;
+    let wanted = wanted(&request)?;
+    let request_token = authenticator.name_for(&caller, "face-liveness-session", &idempotency_key(&request)?)?;
+    if let Some(profile) = caller.flow_profile() {
+        let profile = pocketbase.profile_overview(profile, caller.teams()).await?;
+        if profile.ok_or_else(ApiError::profile_not_found)?.is_decided() {
+            return Err(ApiError::already_decided());
+        }
+    }
+    let session_id = state.liveness.create_session(&request_token, wanted.audit_images_limit.into()).await?;
+    let kept = pocketbase.create_liveness_session(&session_id, caller.own_team(), caller.flow_profile()).await;
+    kept.map_err(|error| ApiError::of_write(error, caller.is_flow()))?;
+    let message = "Face Liveness session created successfully";
+    Ok(json_response(StatusCode::OK, &SessionView { success: true, session_id, message, challenge_type: CHALLENGE }))
+}
+
+fn wanted(request: &Request) -> Result<Wanted, ApiError> {
+    if request.body().is_empty() {
+        return Ok(Wanted::default());
+    }
+    let wanted: Wanted = parse_json(read_json(request)?)?;
+    if wanted.audit_images_limit > MAX_AUDIT_IMAGES {
+        return Err(ApiError::invalid_field(
+            "auditImagesLimit",
+            format!("must be a number from 0 to {MAX_AUDIT_IMAGES}"),
+        ));
+    }
+    Ok(wanted)
+}
+
+/// What makes this request the same one when it is sent again: the caller's own word, else the gateway's id of it.
+fn idempotency_key(request: &Request) -> Result<String, ApiError> {
+    let Some(header) = request.headers().get("idempotency-key") else {
+        return Ok(format!("request {}", request_id(request)));
+    };
+    match header.to_str() {
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(format!("key {key}")),
+        _ => Err(ApiError::invalid_field("Idempotency-Key", format!("must be 1 to {MAX_KEY} visible characters"))),
+    }
+}

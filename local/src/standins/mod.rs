@@ -1,0 +1,162 @@
+//! What stands in on a developer's machine for services that cannot be had there: Amazon Rekognition, OpenAI's Chat
+//! Completions and Fingerprint's Server API, each on its real wire protocol. Never shipped.
+//!
+//! What they answer is chosen by whoever calls the API; the README says how.
+
+mod fingerprint;
+mod openai;
+mod rekognition;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use shared::config::Env;
+use tokio::net::TcpListener;
+
+use crate::Error;
+
+/// Longer than anyone waits for an answer.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// The largest request that is taken, in bytes: two large images in Base64.
+const MAX_REQUEST: usize = 16 * 1024 * 1024;
+
+/// How a service misbehaves, by the name that a caller chooses it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Throttled,
+    Denied,
+    Failing,
+    Slow,
+    Malformed,
+}
+
+impl Trouble {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "throttled" => Some(Self::Throttled),
+            "denied" => Some(Self::Denied),
+            "failing" => Some(Self::Failing),
+            "slow" => Some(Self::Slow),
+            "malformed" => Some(Self::Malformed),
+            _ => None,
+        }
+    }
+}
+
+/// The services.
+#[derive(Clone, Default)]
+pub struct StandIns(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    sessions: Mutex<rekognition::Sessions>,
+    /// How the next call of an operation of Rekognition's goes.
+    next: Mutex<HashMap<String, Trouble>>,
+    requests: Mutex<Vec<Value>>,
+}
+
+/// A lock that a panic elsewhere cannot poison for us.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl StandIns {
+    /// Serves them until the process ends.
+    ///
+    /// # Errors
+    /// When the listener breaks.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), Error> {
+        let router = Router::new()
+            .route("/", post(rekognition::call))
+            .route("/v1/chat/completions", post(openai::complete))
+            .route("/v4/events/{id}", get(fingerprint::event))
+            .route("/simulate/face-liveness/{session}", put(rekognition::choose))
+            .route("/simulate/rekognition/{operation}", put(choose_trouble))
+            .layer(DefaultBodyLimit::max(MAX_REQUEST))
+            .with_state(self);
+        axum::serve(listener, router).await.map_err(|error| Error::new(error.to_string()))
+    }
+
+    /// The JSON bodies that Rekognition (as `{operation: body}`) and OpenAI (as `{"chat": body}`) were sent since the last
+    /// time this was asked.
+    pub fn requests(&self) -> Vec<Value> {
+        std::mem::take(&mut *lock(&self.0.requests))
+    }
+
+    /// Chooses how a session ends, as PUT /simulate/face-liveness/{session} does.
+    pub fn end_session(&self, session: &str, outcome: &str) -> bool {
+        rekognition::end(self, session, outcome)
+    }
+
+    /// Chooses how the next call of an operation of Rekognition's goes.
+    pub fn trouble(&self, operation: &str, trouble: &str) -> bool {
+        let trouble = Trouble::named(trouble);
+        trouble.map(|trouble| lock(&self.0.next).insert(operation.to_owned(), trouble)).is_some()
+    }
+
+    fn record(&self, name: &str, body: &Value) {
+        lock(&self.0.requests).push(Value::from(Map::from_iter([(name.to_owned(), body.clone())])));
+    }
+}
+
+async fn choose_trouble(State(standins): State<StandIns>, Path(operation): Path<String>, trouble: String) -> Response {
+    if standins.trouble(&operation, trouble.trim()) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        (StatusCode::BAD_REQUEST, "send throttled, denied, failing, slow or malformed\n").into_response()
+    }
+}
+
+/// What no service says: a page where JSON was expected.
+fn page() -> Response {
+    ([(header::CONTENT_TYPE, "text/html")], "<h1>Hello, secret-of-the-upstream</h1>").into_response()
+}
+
+/// What an image of the specimens says, as JSON that begins with `specimen:` somewhere in its bytes: in a comment, or behind
+/// its end.
+fn specimen(image: &[u8]) -> Value {
+    const MARK: &[u8] = b"specimen:{";
+    let place = image.windows(MARK.len()).position(|window| window == MARK);
+    let json = place.and_then(|place| image.get(place + MARK.len() - 1..)).unwrap_or_default();
+    serde_json::Deserializer::from_slice(json).into_iter().next().and_then(Result::ok).unwrap_or_default()
+}
+
+fn decoded(base64: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(base64).ok()
+}
+
+/// The variables that lead to the stand-ins, and to moto for what it has of AWS, wherever `env` names no real service.
+pub fn variables(env: &Env, standins: &str, moto: &str) -> Vec<(&'static str, String)> {
+    const DEVELOPMENT: &str = "development";
+    let mut variables = Vec::new();
+    if env.get("AWS_ACCESS_KEY_ID").is_none() && env.get("AWS_PROFILE").is_none() {
+        variables.extend([
+            ("AWS_ACCESS_KEY_ID", DEVELOPMENT.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", DEVELOPMENT.to_owned()),
+            ("AWS_SESSION_TOKEN", String::new()),
+            ("AWS_ENDPOINT_URL", moto.to_owned()),
+            ("AWS_ENDPOINT_URL_REKOGNITION", standins.to_owned()),
+        ]);
+    }
+    if env.get("OPENAI_API_KEY").is_none() {
+        let url = env.get("OPENAI_BASE_URL").map_or_else(|| format!("{standins}/v1"), str::to_owned);
+        variables.extend([("OPENAI_API_KEY", DEVELOPMENT.to_owned()), ("OPENAI_BASE_URL", url)]);
+    }
+    if env.get("FINGERPRINT_SECRET_KEY").is_none() {
+        variables.extend([
+            ("FINGERPRINT_SECRET_KEY", DEVELOPMENT.to_owned()),
+            ("FINGERPRINT_BASE_URL", standins.to_owned()),
+        ]);
+    }
+    variables
+}

@@ -1,0 +1,157 @@
+//! OpenAI's Chat Completions: it answers in whatever schema it is asked to, with what the specimen's image says.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::{SLOW, StandIns, Trouble, decoded, page, specimen};
+
+/// What an image costs, whatever its size: that of a 1024 × 1024 one in high detail.
+const IMAGE_TOKENS: usize = 765;
+
+/// POST /v1/chat/completions.
+pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMap, body: Bytes) -> Response {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    if bearer.is_none_or(|key| key.is_empty() || key == "invalid") {
+        return error(StatusCode::UNAUTHORIZED, "invalid_api_key");
+    }
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
+        return error(StatusCode::BAD_REQUEST, "invalid_json");
+    };
+    standins.record("chat", &request);
+    if let Some(parameter) = refused_parameter(&request) {
+        return error(StatusCode::BAD_REQUEST, parameter);
+    }
+    let parts = parts(&request);
+    let texts: String = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+    let said = parts.iter().filter_map(|part| image(part)).map(|image| specimen(&image)).next().unwrap_or_default();
+    // A person chooses what happens with a hint, a photographer with the photo.
+    let by_hint =
+        texts.split_once("simulate:").map(|(_, rest)| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
+    let chosen = by_hint.flatten().or(said["simulate"].as_str()).unwrap_or_default();
+    match Trouble::named(chosen) {
+        Some(Trouble::Throttled) => {
+            let mut response = error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded");
+            response.headers_mut().insert(header::RETRY_AFTER, 7.into());
+            return response;
+        }
+        Some(Trouble::Denied) => return error(StatusCode::UNAUTHORIZED, "invalid_api_key"),
+        Some(Trouble::Failing) => return error(StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+        Some(Trouble::Slow) => tokio::time::sleep(SLOW).await,
+        Some(Trouble::Malformed) => return page(),
+        None => {}
+    }
+    let schema = &request["response_format"]["json_schema"]["schema"];
+    let content = filled(schema, &said).to_string();
+    let (message, finish_reason) = match chosen {
+        "refusal" => (json!({ "content": null, "refusal": "I'm sorry, I can't assist with that." }), "stop"),
+        "filtered" => (json!({ "content": "", "refusal": null }), "content_filter"),
+        "truncated" => {
+            let half = content.chars().take(content.len() / 2).collect::<String>();
+            (json!({ "content": half, "refusal": null }), "length")
+        }
+        "prose" => (json!({ "content": "I see a passport of Utopia.", "refusal": null }), "stop"),
+        "other_json" => (json!({ "content": "{\"verdict\":\"fine\"}", "refusal": null }), "stop"),
+        _ => (json!({ "content": content, "refusal": null }), "stop"),
+    };
+    let (prompt, completion) = (texts.len() / 4 + IMAGE_TOKENS, content.len() / 4);
+    let mut message = message;
+    message["role"] = "assistant".into();
+    Json(json!({
+        "id": "chatcmpl-stand-in",
+        "object": "chat.completion",
+        "created": 1_795_000_000,
+        "model": request["model"],
+        "choices": [{ "index": 0, "message": message, "finish_reason": finish_reason }],
+        "usage": { "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion },
+    }))
+    .into_response()
+}
+
+/// All parts of all messages. A message's content is a text or a list of parts.
+fn parts(request: &Value) -> Vec<Value> {
+    let messages = request["messages"].as_array().into_iter().flatten();
+    let contents = messages.map(|message| match &message["content"] {
+        Value::Array(parts) => parts.clone(),
+        // What the operator says is no hint of a person's.
+        Value::String(text) if message["role"] != "system" => vec![json!({ "type": "text", "text": text })],
+        _ => Vec::new(),
+    });
+    contents.flatten().collect()
+}
+
+fn image(part: &Value) -> Option<Vec<u8>> {
+    let (head, base64) = part["image_url"]["url"].as_str()?.split_once(";base64,")?;
+    head.strip_prefix("data:image/")?;
+    decoded(base64)
+}
+
+/// What OpenAI does not take: sampling parameters with reasoning models, and strict schemas that are not strict.
+fn refused_parameter(request: &Value) -> Option<&'static str> {
+    let model = request["model"].as_str()?;
+    let has = |name: &str| request.get(name).is_some();
+    let reasons = model.starts_with('o') || model.starts_with("gpt-5");
+    if (reasons && (has("temperature") || has("max_tokens"))) || (!reasons && has("reasoning_effort")) {
+        return Some("unsupported_parameter");
+    }
+    let format = &request["response_format"];
+    let schema = &format["json_schema"]["schema"];
+    let named = |of: &Value| of.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let mut required: Vec<_> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    required.sort_unstable();
+    let is_strict = format["json_schema"]["strict"] == true
+        && schema["additionalProperties"] == false
+        && named(&schema["properties"]) == required;
+    (format["type"] != "json_schema" || !is_strict).then_some("invalid_json_schema")
+}
+
+/// An answer in the schema: what the image says where it fits, and otherwise nothing.
+fn filled(schema: &Value, said: &Value) -> Value {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let fields: Map<_, _> = properties
+        .map(|(name, property)| {
+            let given = said.get(name).filter(|value| fits(property, value)).cloned();
+            (name.clone(), given.unwrap_or_else(|| nothing(property)))
+        })
+        .collect();
+    Value::from(fields)
+}
+
+fn fits(property: &Value, value: &Value) -> bool {
+    let is_named = property["enum"].as_array().is_none_or(|names| names.contains(value));
+    is_named
+        && match property["type"].as_str() {
+            Some("string") => value.is_string(),
+            Some("number" | "integer") => value.is_number(),
+            Some("boolean") => value.is_boolean(),
+            Some("array") => value.is_array(),
+            _ => value.is_object(),
+        }
+}
+
+fn nothing(property: &Value) -> Value {
+    if let Some(last) = property["enum"].as_array().and_then(|names| names.last()) {
+        return last.clone();
+    }
+    match property["type"].as_str() {
+        Some("string") => "".into(),
+        Some("number" | "integer") => 0.into(),
+        Some("boolean") => false.into(),
+        Some("array") => Value::Array(Vec::new()),
+        _ => json!({}),
+    }
+}
+
+fn error(status: StatusCode, code: &str) -> Response {
+    let message = format!("{code}, says the stand-in");
+    (status, Json(json!({ "error": { "message": message, "type": "stand_in", "code": code, "param": null } })))
+        .into_response()
+}

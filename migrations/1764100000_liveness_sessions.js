@@ -1,0 +1,51 @@
+/// Face Liveness sessions: whose each is and, once it is over, what AWS said. A verification may use a session, and a session
+/// serves one verification.
+migrate(
+  (app) => {
+    const SERVICE = '@request.auth.collectionName = "users" && @request.auth.role = "service"';
+    const MB = 1024 * 1024;
+    const idOf = (name) => app.findCollectionByNameOrId(name).id;
+    const OVER = ["SUCCEEDED", "FAILED", "EXPIRED"];
+
+    const sessions = new Collection({
+      type: "base",
+      name: "liveness_sessions",
+      listRule: SERVICE,
+      viewRule: SERVICE,
+      // A flow token's session is refused once its profile is decided, even when that happened since the look-up.
+      createRule: `${SERVICE} && (@request.query.by != "flow" ||
+        (profile.verification_status != "verified" && profile.verification_status != "rejected"))`,
+      // What AWS said is written once.
+      updateRule: `${SERVICE} && ${OVER.map((status) => `status != "${status}"`).join(" && ")}`,
+      deleteRule: null,
+      fields: [
+        new TextField({ name: "session_id", max: 36, required: true }),
+        new TextField({ name: "team", max: 64 }),
+        // Set for a session that was made with a flow token.
+        new RelationField({ name: "profile", collectionId: idOf("profiles"), maxSelect: 1, cascadeDelete: true }),
+        new SelectField({ name: "status", values: ["CREATED", ...OVER], maxSelect: 1, required: true }),
+        new NumberField({ name: "confidence" }),
+        new FileField({ name: "reference_image", maxSize: 5 * MB, maxSelect: 1, protected: true }),
+        new FileField({ name: "audit_images", maxSize: 5 * MB, maxSelect: 4, protected: true }),
+        // The boxes of the face: of the reference image, then of each audit image.
+        new JSONField({ name: "bounding_boxes", maxSize: 4096 }),
+        new AutodateField({ name: "created", onCreate: true }),
+        new AutodateField({ name: "updated", onCreate: true, onUpdate: true }),
+      ],
+      indexes: [
+        "CREATE UNIQUE INDEX `idx_liveness_sessions_session_id` ON `liveness_sessions` (`session_id`)",
+        "CREATE INDEX `idx_liveness_sessions_profile` ON `liveness_sessions` (`profile`)",
+      ],
+    });
+    app.save(sessions);
+
+    const history = app.findCollectionByNameOrId("verification_history");
+    history.fields.add(new RelationField({ name: "liveness_session", collectionId: sessions.id, maxSelect: 1 }));
+    history.fields.add(new JSONField({ name: "fingerprint_verdict", maxSize: 4096 }));
+    history.addIndex("idx_verification_history_liveness_session", true, "liveness_session", "liveness_session != ''");
+    app.save(history);
+  },
+  () => {
+    throw new Error("the schema is not taken back: restore a backup of the data folder instead");
+  },
+);
