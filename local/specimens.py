@@ -1,6 +1,7 @@
 """Draws the specimen images of the demonstration: a passport page with a valid machine readable zone, front and back of an
 identity card, and a portrait. The person is the specimen of ICAO Doc 9303 and is nobody; the country is Utopia."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -81,11 +82,20 @@ def main(folder):
         "card-front": page("UTOPIA  IDENTITY CARD", [*common, ("Card No.", "D23145890"), ("Date of expiry", "15 APR 2034")]),
         "card-back": page("UTOPIA  IDENTITY CARD", [("Address", "1 Specimen Street, Zenith")], card, photo=False),
     }
+    # What a model would read. The stand-in for OpenAI cannot see, and takes it from the image's comment.
+    read = dict(name="Anna Maria Eriksson", country="UTO", gender="female", date_of_birth="1974-08-12", authenticity="authentic")
+    expires = dict(date_of_expiry="2034-04-15", person="anna")
+    said = {
+        "passport": dict(read, **expires, document_type="passport", document_number="L898902C3", mrz_lines=passport),
+        "card-front": dict(read, **expires, document_type="national_id", document_number="D23145890"),
+        "card-back": dict(document_type="national_id", address="1 Specimen Street, Zenith", mrz_lines=card, faces=0),
+        "portrait": dict(person="anna"),
+    }
     portrait = Image.new("RGB", (720, 960))
     face(ImageDraw.Draw(portrait), (0, 0, 720, 960))
     images["portrait"] = portrait
     for name, image in images.items():
-        image.save(folder / f"{name}.jpg", quality=88)
+        image.save(folder / f"{name}.jpg", quality=88, comment="specimen:" + json.dumps(said[name]))
 
 
 if __name__ == "__main__":

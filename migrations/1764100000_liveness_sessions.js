@@ -7,9 +7,26 @@ migrate(
     const idOf = (name) => app.findCollectionByNameOrId(name).id;
     const OVER = ["SUCCEEDED", "FAILED", "EXPIRED"];
 
-    const sessions = new Collection({
-      type: "base",
-      name: "liveness_sessions",
+    const sessions = new Collection({ type: "base", name: "liveness_sessions" });
+    for (const field of [
+      new TextField({ name: "session_id", max: 36, required: true }),
+      new TextField({ name: "team", max: 64 }),
+      // Set for a session that was made with a flow token.
+      new RelationField({ name: "profile", collectionId: idOf("profiles"), maxSelect: 1, cascadeDelete: true }),
+      new SelectField({ name: "status", values: ["CREATED", ...OVER], maxSelect: 1, required: true }),
+      new NumberField({ name: "confidence" }),
+      new FileField({ name: "reference_image", maxSize: 5 * MB, maxSelect: 1, protected: true }),
+      new FileField({ name: "audit_images", maxSize: 5 * MB, maxSelect: 4, protected: true }),
+      // The boxes of the face: of the reference image, then of each audit image.
+      new JSONField({ name: "bounding_boxes", maxSize: 4096 }),
+      new AutodateField({ name: "created", onCreate: true }),
+      new AutodateField({ name: "updated", onCreate: true, onUpdate: true }),
+    ]) {
+      sessions.fields.add(field);
+    }
+    sessions.addIndex("idx_liveness_sessions_session_id", true, "session_id", "");
+    sessions.addIndex("idx_liveness_sessions_profile", false, "profile", "");
+    Object.assign(sessions, {
       listRule: SERVICE,
       viewRule: SERVICE,
       // A flow token's session is refused once its profile is decided, even when that happened since the look-up.
@@ -17,25 +34,6 @@ migrate(
         (profile.verification_status != "verified" && profile.verification_status != "rejected"))`,
       // What AWS said is written once.
       updateRule: `${SERVICE} && ${OVER.map((status) => `status != "${status}"`).join(" && ")}`,
-      deleteRule: null,
-      fields: [
-        new TextField({ name: "session_id", max: 36, required: true }),
-        new TextField({ name: "team", max: 64 }),
-        // Set for a session that was made with a flow token.
-        new RelationField({ name: "profile", collectionId: idOf("profiles"), maxSelect: 1, cascadeDelete: true }),
-        new SelectField({ name: "status", values: ["CREATED", ...OVER], maxSelect: 1, required: true }),
-        new NumberField({ name: "confidence" }),
-        new FileField({ name: "reference_image", maxSize: 5 * MB, maxSelect: 1, protected: true }),
-        new FileField({ name: "audit_images", maxSize: 5 * MB, maxSelect: 4, protected: true }),
-        // The boxes of the face: of the reference image, then of each audit image.
-        new JSONField({ name: "bounding_boxes", maxSize: 4096 }),
-        new AutodateField({ name: "created", onCreate: true }),
-        new AutodateField({ name: "updated", onCreate: true, onUpdate: true }),
-      ],
-      indexes: [
-        "CREATE UNIQUE INDEX `idx_liveness_sessions_session_id` ON `liveness_sessions` (`session_id`)",
-        "CREATE INDEX `idx_liveness_sessions_profile` ON `liveness_sessions` (`profile`)",
-      ],
     });
     app.save(sessions);
 

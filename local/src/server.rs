@@ -1,5 +1,5 @@
-//! A PocketBase of one's own: on a free port, with an empty data folder, gone when its owner is, however that ends.
-//! For tests and measurements; `make run` has one that stays.
+//! A PocketBase of one's own: on a free port, with an empty data folder, gone when its owner is, however that ends; and the
+//! like of moto. For tests and measurements; `make run` has some that stay.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use shared::config::Env;
 use tempfile::TempDir;
 
 use crate::Error;
-use crate::pocketbase::Superuser;
+use crate::pocketbase::{Superuser, wait_for};
 use crate::seed::seed;
 
 const SUPERUSER_EMAIL: &str = "admin@identivia.test";
@@ -157,6 +157,36 @@ impl Server {
         self.down();
         let empty = TempDir::new().map_err(|error| Error::new(error.to_string()))?;
         Ok(std::mem::replace(&mut self.folder, empty))
+    }
+}
+
+/// What moto has of AWS: STS, Secrets Manager and more, with everything in memory.
+pub struct Moto {
+    /// Where it answers.
+    pub url: String,
+    process: Child,
+}
+
+impl Moto {
+    /// Starts it, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn start() -> Result<Self, Error> {
+        let port = free_port()?.to_string();
+        let mut moto = Command::new(root().join(".venv/bin/moto_server"));
+        moto.args(["--host", "127.0.0.1", "--port", &port]);
+        let moto = Self { url: format!("http://127.0.0.1:{port}"), process: spawn_leashed(&moto)? };
+        wait_for(&reqwest::Client::new(), &format!("{}/moto-api/", moto.url)).await?;
+        Ok(moto)
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        // Whether it had ended before makes no difference.
+        let _ = self.process.wait();
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, FormBody, JPEG, Mood, PUBLISHABLE_KEY, Proxy, Router, SECRET_KEY, STATIC_KEY, Stage, shared, unique,
+    Answer, App, FormBody, JPEG, Mood, PUBLISHABLE_KEY, Proxy, Router, SECRET_KEY, STATIC_KEY, Stage, moto, shared,
+    unique,
 };
 
 /// The kinds of caller, in the order of the table's columns.
@@ -24,26 +25,33 @@ const CALLERS: [&str; 10] = [
 
 /// What each kind of caller is answered by each route, for a sound request about a profile of team_123.
 #[rustfmt::skip]
-const TABLE: [(&str, [u16; 10]); 9] = [
-    ("GET /",                               [401, 200, 403, 200, 200, 403, 403, 401, 401, 401]),
+const TABLE: [(&str, [u16; 10]); 13] = [
+    ("GET /",                                       [401, 200, 403, 200, 200, 403, 403, 401, 401, 401]),
     // The token endpoint asks for a client's secret and nothing else; a bearer is not one.
-    ("POST /api/auth/token",                [200, 401, 401, 401, 401, 401, 401, 200, 200, 200]),
-    ("POST /api/profiles/create",           [401, 201, 403, 201, 201, 403, 403, 201, 201, 403]),
-    ("GET /api/profiles/{id}",              [401, 200, 403, 404, 200, 200, 403, 200, 200, 403]),
-    ("PATCH /api/profiles/{id}",            [401, 200, 403, 404, 200, 200, 403, 200, 200, 403]),
-    ("GET /api/settings",                   [401, 200, 403, 200, 200, 200, 200, 401, 401, 401]),
-    ("POST /api/status_history/{id}",       [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
-    ("POST /api/verification_history/{id}", [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
-    ("ANY /{*path}",                        [404, 404, 404, 404, 404, 404, 404, 404, 404, 404]),
+    ("POST /api/auth/token",                        [200, 401, 401, 401, 401, 401, 401, 200, 200, 200]),
+    ("GET /api/aws/credentials",                    [401, 200, 403, 200, 200, 200, 200, 401, 401, 401]),
+    // The session is one of the flow token's.
+    ("GET /api/face-liveness/results/{sessionId}",  [401, 200, 403, 404, 200, 200, 404, 401, 401, 401]),
+    ("POST /api/face-liveness/session",             [401, 200, 403, 200, 200, 200, 200, 401, 401, 401]),
+    // This is the scope that the third caller has.
+    ("POST /api/ollama/document-analysis",          [401, 200, 200, 200, 200, 200, 200, 401, 401, 401]),
+    ("POST /api/profiles/create",                   [401, 201, 403, 201, 201, 403, 403, 201, 201, 403]),
+    ("GET /api/profiles/{id}",                      [401, 200, 403, 404, 200, 200, 403, 200, 200, 403]),
+    ("PATCH /api/profiles/{id}",                    [401, 200, 403, 404, 200, 200, 403, 200, 200, 403]),
+    ("GET /api/settings",                           [401, 200, 403, 200, 200, 200, 200, 401, 401, 401]),
+    ("POST /api/status_history/{id}",               [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
+    ("POST /api/verification_history/{id}",         [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
+    ("ANY /{*path}",                                [404, 404, 404, 404, 404, 404, 404, 404, 404, 404]),
 ];
 
 fn status_body() -> Value {
     json!({ "previous_status": "unverified", "new_status": "pending", "notes": "Submitted" })
 }
 
-fn verification_form() -> FormBody {
+/// A partner's claim, or a session of Face Liveness.
+fn verification_form(session: &str) -> FormBody {
     FormBody::new()
-        .text("liveness_session_id", "session-xyz")
+        .text("liveness_session_id", session)
         .text("liveness_confidence", "95.5")
         .text("document_type", "passport")
         .text("liveness_status", "live")
@@ -51,9 +59,16 @@ fn verification_form() -> FormBody {
         .file("document_front", JPEG)
 }
 
+/// A claim of a session that nobody knows.
+const CLAIM: &str = "session-xyz";
+
 async fn call(app: &App, route: &str, id: &str, credential: Option<(&str, &str)>) -> Answer {
+    call_with(app, route, id, CLAIM, credential).await
+}
+
+async fn call_with(app: &App, route: &str, id: &str, session: &str, credential: Option<(&str, &str)>) -> Answer {
     let (method, pattern) = route.split_once(' ').unwrap();
-    let path = pattern.replace("{id}", id).replace("{*path}", "no/such/path");
+    let path = pattern.replace("{id}", id).replace("{sessionId}", session).replace("{*path}", "no/such/path");
     let ask = app.ask(if method == "ANY" { "GET" } else { method }, &path);
     let ask = match credential {
         Some((header, value)) => ask.header(header, value),
@@ -64,7 +79,8 @@ async fn call(app: &App, route: &str, id: &str, credential: Option<(&str, &str)>
         "POST /api/profiles/create" => ask.json(&json!({ "userID": unique("user") })),
         "PATCH /api/profiles/{id}" => ask.form(FormBody::new().file("document_front", JPEG)),
         "POST /api/status_history/{id}" => ask.json(&status_body()),
-        "POST /api/verification_history/{id}" => ask.form(verification_form()),
+        "POST /api/verification_history/{id}" => ask.form(verification_form(session)),
+        "POST /api/ollama/document-analysis" => ask.form(FormBody::new().file("document_front", JPEG)),
         _ => ask,
     }
     .send()
@@ -73,8 +89,9 @@ async fn call(app: &App, route: &str, id: &str, credential: Option<(&str, &str)>
 
 #[tokio::test]
 async fn every_kind_of_caller_gets_from_every_route_what_the_table_says() {
-    let app = App::new().await;
+    let app = App::with(&[("AWS_ENDPOINT_URL", &moto().await.url)]).await;
     let (id, flow) = app.profile("postman").await;
+    let (session, used) = (app.session(&flow, "live").await, app.session(&flow, "live").await);
     let (_, other_flow) = app.profile("postman").await;
     let bearer = |token: String| Some(("authorization", format!("Bearer {token}")));
     let key = |key: &str| Some(("x-api-key", key.to_owned()));
@@ -94,7 +111,12 @@ async fn every_kind_of_caller_gets_from_every_route_what_the_table_says() {
     for (route, expected) in TABLE {
         for ((caller, credential), expected) in CALLERS.iter().zip(&credentials).zip(expected) {
             let credential = credential.as_ref().map(|(name, value)| (*name, value.as_str()));
-            let answer = call(&app, route, &id, credential).await;
+            let session = match (route, *caller) {
+                ("POST /api/verification_history/{id}", "flow token of this profile") => &used,
+                ("POST /api/verification_history/{id}", _) => CLAIM,
+                _ => &session,
+            };
+            let answer = call_with(&app, route, &id, session, credential).await;
             if answer.status != expected {
                 wrong.push(format!("{route} by {caller}: {} and not {expected}: {}", answer.status, answer.body));
             }
@@ -143,7 +165,7 @@ async fn a_verification_of_another_team_is_as_if_it_did_not_exist() {
     let (theirs, _) = app.profile("postman").await;
     let (mine, _) = app.profile("other").await;
     let made = app.post(&format!("/api/verification_history/{theirs}")).bearer(&app.token("postman").await);
-    let verification = made.form(verification_form()).send().await.text("/data/id");
+    let verification = made.form(verification_form(CLAIM)).send().await.text("/data/id");
     let token = app.token("other").await;
     let mut seen = Vec::new();
     // The first call signs in.
@@ -251,7 +273,7 @@ async fn a_flow_token_decides_nothing() {
         let answer = app.post(&format!("/api/status_history/{id}")).bearer(&flow).json(&body).send().await;
         assert_eq!(answer.status, 403, "{status}");
     }
-    let form = verification_form()
+    let form = verification_form(&app.session(&flow, "live").await)
         .text("status", "verified")
         .text("verification_status", "verified")
         .text("ip_address", "192.0.2.99")
@@ -262,7 +284,7 @@ async fn a_flow_token_decides_nothing() {
     let profile = superuser.find("profiles", &format!("id=\"{id}\"")).await.unwrap();
     assert_eq!((&profile[0]["verification_status"], &profile[0]["document_front"]), (&json!("unverified"), &json!("")));
     let history = superuser.find("verification_history", &format!("profile=\"{id}\"")).await.unwrap();
-    assert_eq!((&history[0]["status"], &history[0]["liveness_verified"]), (&json!("pending"), &json!(false)));
+    assert_eq!((&history[0]["status"], &history[0]["liveness_verified"]), (&json!("pending"), &json!(true)));
     assert_eq!(history[0]["ip_address"], "203.0.113.7", "the address that the gateway saw");
     assert!(superuser.find("status_history", &format!("profile=\"{id}\"")).await.unwrap().is_empty());
 }
@@ -271,8 +293,15 @@ async fn a_flow_token_decides_nothing() {
 async fn a_flow_token_may_name_its_liveness_session() {
     let app = App::new().await;
     let (id, flow) = app.profile("postman").await;
-    let form = FormBody::new().text("face_liveness_session_id", "session-xyz");
-    assert_eq!(app.patch(&format!("/api/profiles/{id}")).bearer(&flow).form(form).send().await.status, 200);
+    let name = async |session: &str| {
+        let form = FormBody::new().text("face_liveness_session_id", session);
+        app.patch(&format!("/api/profiles/{id}")).bearer(&flow).form(form).send().await.status
+    };
+    assert_eq!(name(&app.session(&flow, "live").await).await, 200);
+    let (_, other) = app.profile("postman").await;
+    for session in [CLAIM, "00000000-0000-4000-8000-000000000000", &app.session(&other, "live").await] {
+        assert_eq!(name(session).await, 409, "{session}");
+    }
 }
 
 #[tokio::test]
@@ -281,7 +310,9 @@ async fn once_a_profile_is_decided_its_flow_token_can_write_no_more() {
     let token = app.token("postman").await;
     for (by_history, outcome) in [(false, "verified"), (false, "rejected"), (true, "verified"), (true, "Rejected")] {
         let (id, flow) = app.profile("postman").await;
-        let verification = app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(verification_form());
+        let form = verification_form(&app.session(&flow, "live").await);
+        let unused = app.session(&flow, "live").await;
+        let verification = app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(form);
         let verification = verification.send().await.text("/data/id");
         if by_history {
             let body = json!({ "previous_status": "pending", "new_status": outcome, "notes": "By hand" });
@@ -301,7 +332,12 @@ async fn once_a_profile_is_decided_its_flow_token_can_write_no_more() {
                 .await,
             app.post(&format!("/api/status_history/{id}")).bearer(&flow).json(&status_body()).send().await,
             app.post(&format!("/api/status_history/{id}")).bearer(&flow).json(&with_verification).send().await,
-            app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(verification_form()).send().await,
+            app.post(&format!("/api/verification_history/{id}"))
+                .bearer(&flow)
+                .form(verification_form(&unused))
+                .send()
+                .await,
+            app.post("/api/face-liveness/session").bearer(&flow).send().await,
         ] {
             assert_eq!(answer.status, 409, "{outcome} {by_history} {answer:?}");
         }
@@ -364,8 +400,14 @@ async fn a_decision_made_while_a_flow_token_is_writing_stands() {
     let slow = App::behind(&proxy, &[]).await;
     let app = App::new().await;
     let token = app.token("postman").await;
-    for route in ["PATCH /api/profiles/{id}", "POST /api/status_history/{id}", "POST /api/verification_history/{id}"] {
+    for route in [
+        "PATCH /api/profiles/{id}",
+        "POST /api/status_history/{id}",
+        "POST /api/verification_history/{id}",
+        "POST /api/face-liveness/session",
+    ] {
         let (id, flow) = app.profile("postman").await;
+        let session = slow.session(&flow, "live").await;
         let flow = format!("Bearer {flow}");
         // The first call signs in.
         call(&slow, route, "abc123def456ghi", None).await;
@@ -376,7 +418,8 @@ async fn a_decision_made_while_a_flow_token_is_writing_stands() {
             let decided = app.patch(&format!("/api/profiles/{id}")).bearer(&token).form(form).send().await;
             assert_eq!(decided.status, 200);
         };
-        let (answer, ()) = futures_util::join!(call(&slow, route, &id, Some(("authorization", &flow))), decide);
+        let write = call_with(&slow, route, &id, &session, Some(("authorization", &flow)));
+        let (answer, ()) = futures_util::join!(write, decide);
         proxy.set(Mood::Honest);
         assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile already decided")), "{route}");
         let profile = app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await;

@@ -1,5 +1,6 @@
 //! Forms with files: what is accepted, what is refused, and what is stored.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, App, FormBody, JPEG, MP4, PNG, shared};
@@ -209,8 +210,12 @@ async fn nothing_to_update_is_said_and_unknown_texts_change_nothing() {
 }
 
 fn required() -> FormBody {
+    with_session("session-xyz")
+}
+
+fn with_session(session: &str) -> FormBody {
     FormBody::new()
-        .text("liveness_session_id", "session-xyz")
+        .text("liveness_session_id", session)
         .text("liveness_confidence", "95.5")
         .text("liveness_status", "live")
 }
@@ -292,12 +297,20 @@ async fn wrong_fields_of_a_verification_are_named_and_nothing_is_stored() {
 #[tokio::test]
 async fn a_person_may_try_five_times_a_day_however_many_try_at_once() {
     let bench = Bench::new().await;
-    let form = || required().text("document_type", "passport").file("facial_photo", JPEG).file("document_front", JPEG);
-    let answers = futures_util::future::join_all((0..12).map(|_| bench.verify(&bench.flow, form()))).await;
+    let sessions = join_all((0..13).map(|_| bench.app.session(&bench.flow, "live"))).await;
+    let form = |session: &str| {
+        let form = with_session(session).text("document_type", "passport");
+        form.file("facial_photo", JPEG).file("document_front", JPEG)
+    };
+    let answers = join_all(sessions[1..].iter().map(|session| bench.verify(&bench.flow, form(session)))).await;
     let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     assert_eq!((count(201), count(429)), (5, 7), "{answers:?}");
     let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
     assert!((1..=86_400).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
-    assert_eq!(bench.verify(&bench.flow, form()).await.status, 429);
-    assert_eq!(bench.verify(&bench.token, form()).await.status, 201, "the limit is for people, not for partners");
+    assert_eq!(bench.verify(&bench.flow, form(&sessions[0])).await.status, 429);
+    assert_eq!(
+        bench.verify(&bench.token, form(&sessions[0])).await.status,
+        201,
+        "the limit is for people, not for partners"
+    );
 }

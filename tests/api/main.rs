@@ -7,6 +7,7 @@
 mod access;
 mod creating;
 mod files;
+mod liveness;
 mod migrations;
 mod routes;
 mod sam;

@@ -145,25 +145,82 @@ fn the_functions_of_the_template_are_the_folders_of_functions() {
     assert_eq!(folders, Template::read().functions.into_values().collect());
 }
 
-/// A function is given the secrets that it uses and no others.
-#[test]
-fn no_function_is_given_a_secret_that_it_does_not_use() {
-    let secrets = ["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"];
-    let uses = |binary: &str| -> &[&str] {
-        match binary {
-            "not-found" => &[],
-            "issue-token" => &["JWT_SECRET", "JWT_CLIENTS_JSON"],
-            "health" | "get-settings" => &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET"],
-            _ => &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "VALID_API_KEYS"],
+/// The secrets that a function uses.
+fn secrets_of(binary: &str) -> &'static [&'static str] {
+    match binary {
+        "not-found" => &[],
+        "issue-token" => &["JWT_SECRET", "JWT_CLIENTS_JSON"],
+        "issue-aws-credentials" => &["JWT_SECRET", "JWT_SECRET_PREVIOUS"],
+        "analyze-document" => &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "OPENAI_API_KEY"],
+        "health" | "get-settings" | "create-liveness-session" | "get-liveness-results" => {
+            &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS"]
         }
-    };
-    let template = yaml("template.yaml");
-    for (name, binary) in Template::read().functions {
-        let variables = &template["Resources"][name.as_str()]["Properties"]["Environment"]["Variables"];
-        let given: BTreeSet<_> = secrets.iter().copied().filter(|secret| variables.get(*secret).is_some()).collect();
-        assert_eq!(given, uses(&binary).iter().copied().collect(), "{binary}");
+        "record-verification" => &[
+            "PB_USER_PASSWORD",
+            "PB_AUTH_TOKEN",
+            "JWT_SECRET",
+            "JWT_SECRET_PREVIOUS",
+            "VALID_API_KEYS",
+            "FINGERPRINT_SECRET_KEY",
+        ],
+        _ => &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "VALID_API_KEYS"],
     }
-    for parameter in ["PocketBaseUserPassword", "PocketBaseAuthToken", "JwtSecret", "JwtClientsJson", "ValidApiKeys"] {
+}
+
+/// The permissions of AWS that a function uses, the secret's aside.
+fn actions_of(binary: &str) -> &'static [&'static str] {
+    match binary {
+        "create-liveness-session" => &["rekognition:CreateFaceLivenessSession"],
+        "get-liveness-results" | "record-verification" => &["rekognition:GetFaceLivenessSessionResults"],
+        _ => &[],
+    }
+}
+
+/// A function is given the secrets that it uses and no others, and may do at AWS what it does there and nothing else.
+#[test]
+fn no_function_is_given_a_secret_or_a_permission_that_it_does_not_use() {
+    let secrets = [
+        ("PB_USER_PASSWORD", "PocketBaseUserPassword"),
+        ("PB_AUTH_TOKEN", "PocketBaseAuthToken"),
+        ("JWT_SECRET", "JwtSecret"),
+        ("JWT_SECRET_PREVIOUS", "JwtSecretPrevious"),
+        ("JWT_CLIENTS_JSON", "JwtClientsJson"),
+        ("VALID_API_KEYS", "ValidApiKeys"),
+        ("OPENAI_API_KEY", "OpenAiApiKey"),
+        ("FINGERPRINT_SECRET_KEY", "FingerprintSecretKey"),
+    ];
+    let template = yaml("template.yaml");
+    let is_tagged = |value: &Value, tag: &str| matches!(value, Value::Tagged(tagged) if tagged.tag == tag);
+    for (name, binary) in Template::read().functions {
+        let function = &template["Resources"][name.as_str()]["Properties"];
+        let variables = &function["Environment"]["Variables"];
+        // `!If [HasOpenAiApiKey, configured, ""]` tells that there is one, and not which.
+        let has = |secret: &str| variables.get(secret).is_some_and(|value| is_tagged(value, "!Ref"));
+        let given: BTreeSet<_> = secrets.iter().map(|(secret, _)| *secret).filter(|secret| has(secret)).collect();
+        assert_eq!(given, secrets_of(&binary).iter().copied().collect(), "{binary}");
+
+        let policies = function.get("Policies").and_then(Value::as_sequence).cloned().unwrap_or_default();
+        let (secret, others): (Vec<_>, Vec<_>) = policies.iter().partition(|policy| is_tagged(policy, "!If"));
+        let reads_secret = !secrets_of(&binary).is_empty();
+        assert_eq!((has("SECRETS_ARN"), secret.len()), (reads_secret, usize::from(reads_secret)), "{binary}");
+        let statements = others.iter().flat_map(|policy| policy["Statement"].as_sequence().unwrap());
+        let actions: Vec<_> = statements.map(|statement| text(&statement["Action"])).collect();
+        assert_eq!(actions, actions_of(&binary), "{binary}");
+    }
+    for (_, parameter) in secrets {
         assert_eq!(template["Parameters"][parameter]["NoEcho"], Value::Bool(true), "{parameter} never shows");
     }
+}
+
+/// What browsers are given allows two actions, and only one function can ask for it.
+#[test]
+fn the_role_of_browsers_is_for_face_liveness_and_trusts_one_function() {
+    let role = &yaml("template.yaml")["Resources"]["LivenessClientRole"]["Properties"];
+    let statement = &role["Policies"][0]["PolicyDocument"]["Statement"][0];
+    let actions: Vec<_> = statement["Action"].as_sequence().unwrap().iter().map(text).collect();
+    assert_eq!(actions, ["rekognition:StartFaceLivenessSession", "rekognition:GetFaceLivenessSessionResults"]);
+    let trust = &role["AssumeRolePolicyDocument"]["Statement"];
+    let Value::Tagged(principal) = &trust[0]["Principal"]["AWS"] else { panic!("{trust:?}") };
+    assert_eq!(text(&principal.value), "IssueAwsCredentialsFunctionRole.Arn");
+    assert_eq!(trust.as_sequence().unwrap().len(), 1);
 }

@@ -30,6 +30,7 @@ async fn every_route(app: &App, id: &str) -> Vec<(&'static str, Answer)> {
             "verification",
             app.post(&format!("/api/verification_history/{id}")).bearer(&token).form(verification).send().await,
         ),
+        ("session", app.post("/api/face-liveness/session").bearer(&token).send().await),
         ("settings", app.get("/api/settings").bearer(&token).send().await),
     ]
 }
@@ -175,7 +176,7 @@ async fn a_revoked_session_is_renewed_once_and_the_request_succeeds() {
         assert!(good(answer.status), "{route}: {answer:?}");
     }
     let signed_in = proxy.calls().into_iter().filter(|call| call.ends_with("auth-with-password")).count();
-    assert_eq!(signed_in, 6, "each of the six functions signs in once");
+    assert_eq!(signed_in, 7, "each of the seven functions signs in once");
     proxy.calls();
     every_route(&app, &id).await;
     assert!(!proxy.calls().iter().any(|call| call.contains("auth-")), "and then no more");
@@ -231,7 +232,7 @@ async fn a_long_lived_token_spares_the_password_until_it_is_revoked() {
     for (route, answer) in every_route(&app, &id).await {
         assert!(good(answer.status), "{route}: {answer:?}");
     }
-    assert_eq!(proxy.calls().iter().filter(|call| call.ends_with("auth-with-password")).count(), 6);
+    assert_eq!(proxy.calls().iter().filter(|call| call.ends_with("auth-with-password")).count(), 7);
     let broken = App::behind(&proxy, &[("PB_AUTH_TOKEN", "not.a.token")]).await;
     assert_eq!(broken.get("/api/settings").bearer(&token()).send().await.status, 200);
 }
@@ -354,10 +355,35 @@ async fn upstream_calls_are_as_few_as_promised() {
         assert_eq!(answer.status, expected, "{what}: {answer:?}");
         assert_eq!(proxy.calls().len(), calls, "{what}");
     }
-    let answer = app.post(&path("verification_history")).bearer(&flow).form(verification()).send().await;
+    let answer = app.post(&path("verification_history")).bearer(&token).form(verification()).send().await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let (files, others): (Vec<_>, Vec<_>) = proxy.calls().into_iter().partition(|call| call.contains("/api/files/"));
     assert_eq!((others.len(), files.len()), (2, 2), "two calls beside the two files copied: {others:?} {files:?}");
+
+    // The first call signs in.
+    app.get("/api/face-liveness/results/00000000-0000-4000-8000-000000000000").bearer(&flow).send().await;
+    // The hosted flow. A session that the results have been read of is known by its record alone.
+    for (is_read, calls) in [(true, 3), (false, 4)] {
+        proxy.calls();
+        let session = app.session(&flow, "live").await;
+        assert_eq!(proxy.calls().len(), 2, "a session");
+        let results = format!("/api/face-liveness/results/{session}");
+        if is_read {
+            assert_eq!(app.get(&results).bearer(&flow).send().await.status, 200);
+            assert_eq!(proxy.calls().len(), 2, "a result that is read for the first time");
+            assert_eq!(app.get(&results).bearer(&flow).send().await.status, 200);
+            assert_eq!(proxy.calls().len(), 2, "a result that has been kept, with its image");
+        }
+        let form = FormBody::new().text("liveness_session_id", &session).text("liveness_confidence", "95.5");
+        let form = form.text("document_type", "passport").text("liveness_status", "live");
+        let form = form.file("facial_photo", JPEG).file("document_front", JPEG);
+        let answer = app.post(&path("verification_history")).bearer(&flow).form(form).send().await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(proxy.calls().len(), calls, "a verification, result read before: {is_read}");
+    }
+    let form = FormBody::new().file("document_front", JPEG);
+    assert_eq!(app.post("/api/ollama/document-analysis").bearer(&flow).form(form).send().await.status, 200);
+    assert_eq!(proxy.calls(), [""; 0], "an analysis");
 }
 
 /// A profile with its three files, and a verification that copies them.

@@ -16,8 +16,8 @@ authenticity_reasons and answer \"suspicious\" for authenticity.
 
 Rules:
 - Whatever is not on the document or cannot be read is an empty string, or an empty list. Never guess, and never copy a hint.
-- name: the full name, given names first. document_number: as printed.
-- country: the issuing state, as an ISO 3166-1 alpha-2 code where it has one.
+- name: the full name, given names first, without titles and names at birth. document_number: as printed.
+- country: the issuing state, as an ISO 3166-1 alpha-2 code where it has one, else its code or English name.
 - document_type: passport, national_id, driving_license, residence_permit, visa or other.
 - gender: male, female or unknown.
 - date_of_birth, date_of_expiry: YYYY-MM-DD.

@@ -38,7 +38,9 @@ impl State {
 #[serde(rename_all = "camelCase")]
 struct ResultView<'a> {
     session_id: &'a SessionId,
-    status: LivenessStatus,
+    /// Of a session that has not succeeded, or not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<LivenessStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     confidence_score: Option<f64>,
     is_live: bool,
@@ -96,7 +98,7 @@ fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> Resu
         |image: LivenessImage| ImageView { bytes: STANDARD.encode(image.bytes), bounding_box: image.bounding_box };
     ResultView {
         session_id,
-        status: outcome.status,
+        status: (!succeeded).then_some(outcome.status),
         confidence_score: outcome.confidence.filter(|_| succeeded),
         is_live,
         images: succeeded.then(|| ImagesView {

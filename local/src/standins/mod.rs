@@ -60,8 +60,8 @@ pub struct StandIns(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     sessions: Mutex<rekognition::Sessions>,
-    /// How the next call of an operation of Rekognition's goes.
-    next: Mutex<HashMap<String, Trouble>>,
+    /// How the next calls of an operation of Rekognition's go, and how many of them.
+    next: Mutex<HashMap<String, (Trouble, usize)>>,
     requests: Mutex<Vec<Value>>,
 }
 
@@ -98,10 +98,19 @@ impl StandIns {
         rekognition::end(self, session, outcome)
     }
 
-    /// Chooses how the next call of an operation of Rekognition's goes.
-    pub fn trouble(&self, operation: &str, trouble: &str) -> bool {
-        let trouble = Trouble::named(trouble);
-        trouble.map(|trouble| lock(&self.0.next).insert(operation.to_owned(), trouble)).is_some()
+    /// Chooses how the next `times` calls of an operation of Rekognition's go, as PUT /simulate/rekognition/{operation} does.
+    pub fn trouble(&self, operation: &str, trouble: &str, times: usize) -> bool {
+        let Some(trouble) = Trouble::named(trouble) else { return false };
+        lock(&self.0.next).insert(operation.to_owned(), (trouble, times));
+        true
+    }
+
+    /// The trouble that a call of an operation is to have.
+    fn next_trouble(&self, operation: &str) -> Option<Trouble> {
+        let mut next = lock(&self.0.next);
+        let (trouble, times) = next.get_mut(operation).filter(|(_, times)| *times > 0)?;
+        *times -= 1;
+        Some(*trouble)
     }
 
     fn record(&self, name: &str, body: &Value) {
@@ -110,7 +119,8 @@ impl StandIns {
 }
 
 async fn choose_trouble(State(standins): State<StandIns>, Path(operation): Path<String>, trouble: String) -> Response {
-    if standins.trouble(&operation, trouble.trim()) {
+    // The AWS SDKs try again, and whoever rehearses a failure means that to fail too.
+    if standins.trouble(&operation, trouble.trim(), 2) {
         StatusCode::NO_CONTENT.into_response()
     } else {
         (StatusCode::BAD_REQUEST, "send throttled, denied, failing, slow or malformed\n").into_response()

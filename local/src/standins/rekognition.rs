@@ -96,8 +96,7 @@ pub(super) async fn call(State(standins): State<StandIns>, headers: HeaderMap, b
         return error(StatusCode::BAD_REQUEST, "SerializationException");
     };
     standins.record(operation, &input);
-    let trouble = lock(&standins.0.next).remove(operation);
-    match trouble {
+    match standins.next_trouble(operation) {
         Some(Trouble::Throttled) => return error(StatusCode::BAD_REQUEST, "ProvisionedThroughputExceededException"),
         Some(Trouble::Denied) => return error(StatusCode::BAD_REQUEST, "AccessDeniedException"),
         Some(Trouble::Failing) => return error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError"),

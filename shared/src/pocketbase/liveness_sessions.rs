@@ -92,6 +92,13 @@ fn or_none<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> R
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// What PocketBase says of a record that was written.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(rename = "id")]
+    _id: RecordId,
+}
+
 impl LivenessSession {
     /// AWS's score, of a session that succeeded.
     pub fn confidence(&self) -> Option<f64> {
@@ -114,7 +121,7 @@ impl PocketBase {
         let fields = serde_json::json!({
             "session_id": session_id, "team": team, "profile": profile, "status": LivenessStatus::Created,
         });
-        match self.create::<serde_json::Value>("liveness_sessions", writer, Payload::Json(&fields)).await {
+        match self.create::<Written>("liveness_sessions", writer, Payload::Json(&fields)).await {
             Err(Error::NotUnique(field)) if field == "session_id" => Ok(()),
             outcome => outcome.map(|_| ()),
         }
@@ -156,7 +163,7 @@ impl PocketBase {
         };
         let path = format!("/api/collections/liveness_sessions/records/{session}");
         let call = Call { method: Method::PATCH, path, query: &[], payload: Payload::Form(&make_form) };
-        match self.send(&call).await?.into_success().and_then(typed::<serde_json::Value>) {
+        match self.send(&call).await?.into_success().and_then(typed::<Written>) {
             // The rule lets nobody write an outcome again: another request was faster.
             Err(Error::Refused) => Ok(()),
             outcome => outcome.map(|_| ()),

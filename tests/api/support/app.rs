@@ -6,12 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambda_http::http::{HeaderMap, StatusCode};
 use lambda_http::{Body, Request};
+use local::standins::StandIns;
 use serde_json::{Value, json};
 use shared::config::Env;
-use shared::http::answer;
+use shared::http::Service;
 use tokio::sync::OnceCell;
 
-use super::{FormBody, Proxy, openapi, root, shared, variables};
+use super::{FormBody, Proxy, openapi, root, shared, unique, variables};
 
 /// The routes of `[workspace.metadata.lambda.watch.router]`: path → method → function.
 pub struct Router(pub BTreeMap<String, BTreeMap<String, String>>);
@@ -41,18 +42,22 @@ impl Router {
         all.filter(|(_, _, function)| function != "not-found").collect()
     }
 
-    /// The route's path, its function, and the id in the path.
-    fn find(&self, method: &str, path: &str) -> (String, String, Option<String>) {
+    /// The route's path, its function, and the parameter in the path.
+    fn find(&self, method: &str, path: &str) -> (String, String, Option<(String, String)>) {
         let exact = self.0.get_key_value(path).map(|(pattern, methods)| (pattern, methods, None));
         let by_id = || {
             self.0.iter().find_map(|(pattern, methods)| {
-                let id = path.strip_prefix(pattern.strip_suffix("{id}")?)?;
-                (!id.is_empty() && !id.contains('/')).then(|| (pattern, methods, Some(id.to_owned())))
+                let (start, parameter) = pattern.strip_suffix('}')?.split_once('{')?;
+                let value = path.strip_prefix(start)?;
+                let parameter = Some((parameter.to_owned(), value.to_owned()));
+                (!value.is_empty() && !value.contains('/')).then_some((pattern, methods, parameter))
             })
         };
         let default = "not-found".to_owned();
         match exact.or_else(by_id) {
-            Some((pattern, methods, id)) => (pattern.clone(), methods.get(method).cloned().unwrap_or(default), id),
+            Some((pattern, methods, parameter)) => {
+                (pattern.clone(), methods.get(method).cloned().unwrap_or(default), parameter)
+            }
             None => (path.to_owned(), default, None),
         }
     }
@@ -77,24 +82,40 @@ impl Answer {
     }
 }
 
-/// Each function's state, made when it is first called, as Lambda would.
+/// Each function, started when it is first called, as Lambda would.
 #[derive(Default)]
-struct States {
-    create_profile: OnceCell<create_profile::State>,
-    get_profile: OnceCell<get_profile::State>,
-    get_settings: OnceCell<get_settings::State>,
-    health: OnceCell<health::State>,
-    issue_token: OnceCell<issue_token::State>,
-    not_found: OnceCell<not_found::State>,
-    record_status: OnceCell<record_status::State>,
-    record_verification: OnceCell<record_verification::State>,
-    update_profile: OnceCell<update_profile::State>,
+struct Functions {
+    analyze_document: OnceCell<Service<analyze_document::State>>,
+    create_liveness_session: OnceCell<Service<create_liveness_session::State>>,
+    get_liveness_results: OnceCell<Service<get_liveness_results::State>>,
+    issue_aws_credentials: OnceCell<Service<issue_aws_credentials::State>>,
+    create_profile: OnceCell<Service<create_profile::State>>,
+    get_profile: OnceCell<Service<get_profile::State>>,
+    get_settings: OnceCell<Service<get_settings::State>>,
+    health: OnceCell<Service<health::State>>,
+    issue_token: OnceCell<Service<issue_token::State>>,
+    not_found: OnceCell<Service<not_found::State>>,
+    record_status: OnceCell<Service<record_status::State>>,
+    record_verification: OnceCell<Service<record_verification::State>>,
+    update_profile: OnceCell<Service<update_profile::State>>,
+}
+
+/// Stand-ins that serve until the test ends.
+pub fn stand_ins() -> (StandIns, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let standins = StandIns::default();
+    tokio::spawn(standins.clone().serve(tokio::net::TcpListener::from_std(listener).unwrap()));
+    (standins, url)
 }
 
 pub struct App {
     env: Env,
     router: Router,
-    states: States,
+    functions: Functions,
+    /// What stands in for Rekognition, OpenAI and Fingerprint: this app's own.
+    pub standins: StandIns,
 }
 
 impl App {
@@ -114,9 +135,13 @@ impl App {
     }
 
     pub fn at(pocketbase_url: &str, own: &[(&str, &str)]) -> Self {
+        let (standins, url) = stand_ins();
+        // Nobody is at moto's place: a test that needs it says where it is.
+        let services = local::standins::variables(&Env::default(), &url, "http://127.0.0.1:1");
+        let services = services.into_iter().map(|(name, value)| (name.to_owned(), value));
         let own = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let env = variables(pocketbase_url).into_iter().chain(own).collect();
-        Self { env, router: Router::read(), states: States::default() }
+        let env = variables(pocketbase_url).into_iter().chain(services).chain(own).collect();
+        Self { env, router: Router::read(), functions: Functions::default(), standins }
     }
 
     pub fn get(&self, path: &str) -> Ask<'_> {
@@ -151,23 +176,42 @@ impl App {
         (created.text("/id"), created.text("/flow_token"))
     }
 
+    /// A session of Face Liveness made with a token, in which the person does as told: `live`, `not_live`, a score, ….
+    pub async fn session(&self, token: &str, outcome: &str) -> String {
+        let created = self.post("/api/face-liveness/session").bearer(token).send().await;
+        let id = created.text("/sessionId");
+        assert!(self.standins.end_session(&id, outcome));
+        id
+    }
+
     async fn call(&self, function: &str, request: Request) -> lambda_http::Response<Body> {
         macro_rules! call {
-            ($module:ident, $state:expr) => {{
-                let state = self.states.$module.get_or_init(|| async { $state.expect("the function starts") }).await;
-                answer(&|request| $module::handle(state, request), request).await
+            ($module:ident) => {{
+                let start = async || {
+                    let service = Service::start(
+                        self.env.clone(),
+                        |env| Box::pin($module::State::from_env(env)),
+                        |state, request| Box::pin($module::handle(state, request)),
+                    );
+                    service.await.expect("the function starts")
+                };
+                self.functions.$module.get_or_init(start).await.answer(request).await
             }};
         }
         match function {
-            "create-profile" => call!(create_profile, create_profile::State::from_env(&self.env).await),
-            "get-profile" => call!(get_profile, get_profile::State::from_env(&self.env).await),
-            "get-settings" => call!(get_settings, get_settings::State::from_env(&self.env).await),
-            "health" => call!(health, health::State::from_env(&self.env).await),
-            "issue-token" => call!(issue_token, issue_token::State::from_env(&self.env)),
-            "not-found" => call!(not_found, not_found::State::new()),
-            "record-status" => call!(record_status, record_status::State::from_env(&self.env).await),
-            "record-verification" => call!(record_verification, record_verification::State::from_env(&self.env).await),
-            "update-profile" => call!(update_profile, update_profile::State::from_env(&self.env).await),
+            "analyze-document" => call!(analyze_document),
+            "create-liveness-session" => call!(create_liveness_session),
+            "create-profile" => call!(create_profile),
+            "get-liveness-results" => call!(get_liveness_results),
+            "get-profile" => call!(get_profile),
+            "get-settings" => call!(get_settings),
+            "health" => call!(health),
+            "issue-aws-credentials" => call!(issue_aws_credentials),
+            "issue-token" => call!(issue_token),
+            "not-found" => call!(not_found),
+            "record-status" => call!(record_status),
+            "record-verification" => call!(record_verification),
+            "update-profile" => call!(update_profile),
             _ => panic!("no function {function}"),
         }
     }
@@ -211,9 +255,10 @@ impl Ask<'_> {
 
     /// Sends it as API Gateway would: an HTTP API event, format 2.0.
     pub async fn send(self) -> Answer {
-        let (route, function, id) = self.app.router.find(&self.method, &self.path);
+        let (route, function, parameter) = self.app.router.find(&self.method, &self.path);
         let headers: BTreeMap<_, _> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let request_id = unique("request");
         let event = json!({
             "version": "2.0",
             "routeKey": "$default",
@@ -225,26 +270,28 @@ impl Ask<'_> {
                 "apiId": "api-id",
                 "domainName": "id.execute-api.us-east-1.amazonaws.com",
                 "http": { "method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "tests" },
-                "requestId": "gateway-request-id",
+                "requestId": request_id,
                 "routeKey": "$default",
                 "stage": "$default",
                 "time": "20/Nov/2026:00:00:00 +0000",
                 "timeEpoch": 1_795_000_000_000_u64,
             },
-            "pathParameters": id.map(|id| json!({ "id": id })),
+            "pathParameters": parameter.map(|(name, value)| json!({ name: value })),
             "body": if self.body.is_empty() { Value::Null } else { STANDARD.encode(&self.body).into() },
             "isBase64Encoded": !self.body.is_empty(),
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
         let response = self.app.call(&function, request).await;
         let (parts, body) = response.into_parts();
-        assert_eq!(parts.headers.get("x-request-id").unwrap(), "gateway-request-id");
+        assert_eq!(parts.headers.get("x-request-id").unwrap(), &*request_id);
         assert_ne!(parts.status, StatusCode::INTERNAL_SERVER_ERROR, "{body:?}");
         assert_eq!(parts.headers["content-type"], "application/json");
         let (status, body) = (parts.status.as_u16(), serde_json::from_slice(&body).expect("every answer is JSON"));
         if function != "not-found" {
             openapi::judge(&self.method, &route, status, &body);
         }
-        Answer { status, headers: parts.headers, body }
+        let mut headers = parts.headers;
+        headers.remove("x-request-id");
+        Answer { status, headers, body }
     }
 }

@@ -2,6 +2,7 @@
 
 mod app;
 mod form;
+mod moto;
 pub mod openapi;
 mod pocketbase;
 mod proxy;
@@ -9,8 +10,9 @@ mod shape;
 
 pub use local::server::root;
 
-pub use app::{Answer, App, Router};
+pub use app::{Answer, App, Router, stand_ins};
 pub use form::{FormBody, JPEG, MP4, PNG};
+pub use moto::{Recorder, Secret, moto};
 pub use pocketbase::{own_server, settings, shared};
 pub use proxy::{Mood, Proxy, Stage};
 pub use shape::assert_shape;

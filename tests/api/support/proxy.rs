@@ -29,6 +29,8 @@ pub enum Mood {
     ThrottlingFiles,
     /// Passes them on, and hangs up instead of answering.
     HangingUp,
+    /// Hangs up on whoever would change something, and passes other calls on.
+    RefusingWrites,
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
     /// Passes calls on, but stops for two seconds at one point of one.
@@ -146,9 +148,13 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         Mood::ThrottlingFiles if parts.uri.path().starts_with("/api/files/profiles/") => {
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "9")], "{}").into_response();
         }
+        Mood::RefusingWrites if parts.method != Method::GET => {
+            let cut = futures_util::stream::iter([Err::<String, _>(std::io::Error::other("cut"))]);
+            return Response::new(Body::from_stream(cut));
+        }
         Mood::Nonsense => return r#"{"token":1,"record":[],"items":[{"id":7}]}"#.into_response(),
         Mood::Pausing(Stage::Reading) if parts.method == Method::GET => inner.pause().await,
-        Mood::Honest | Mood::HangingUp | Mood::ThrottlingFiles | Mood::Pausing(_) => {}
+        Mood::Honest | Mood::HangingUp | Mood::RefusingWrites | Mood::ThrottlingFiles | Mood::Pausing(_) => {}
     }
     let mut headers = parts.headers;
     for hop in [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
