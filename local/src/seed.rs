@@ -16,10 +16,14 @@ pub const SPECIMEN_PROFILE: &str = "specimen0000001";
 /// The `userID` that finds it.
 pub const SPECIMEN_USER: &str = "specimen";
 
+/// The Face Liveness session whose result the sample events ask for.
+pub const SPECIMEN_SESSION: &str = "5bec1e50-0000-4000-8000-000000000001";
+
 /// The team of the development credentials.
 pub const TEAM: &str = "team_123";
 
-/// Makes the service account, a partner with its keys, settings, and a specimen profile, where they are missing.
+/// Makes the service account, a partner with its keys, settings, a specimen profile and a
+/// specimen result of Face Liveness, where they are missing.
 ///
 /// # Errors
 /// When a setting is missing or PocketBase fails.
@@ -60,6 +64,11 @@ pub async fn seed(superuser: &Superuser, env: &Env) -> Result<(), Error> {
             "verification_status": "unverified",
         });
         superuser.create("profiles", specimen).await?;
+    }
+    if missing(superuser.find("liveness_sessions", &format!(r#"session_id="{SPECIMEN_SESSION}""#)).await?) {
+        let session =
+            json!({ "session_id": SPECIMEN_SESSION, "team": TEAM, "status": "SUCCEEDED", "confidence": 95.5 });
+        superuser.create("liveness_sessions", session).await?;
     }
     Ok(())
 }

@@ -424,6 +424,8 @@ pub struct OpenAiSettings {
     pub base_url: String,
     /// `OPENAI_MODEL`, `o4-mini` by default.
     pub model: String,
+    /// `OPENAI_TIMEOUT_MS`: the longest that the model may take, 1,000 to 25,000 ms, 24,000 by default: a request has 27 s.
+    pub timeout: Duration,
 }
 
 impl OpenAiSettings {
@@ -436,6 +438,7 @@ impl OpenAiSettings {
             api_key: env.get("OPENAI_API_KEY").map(str::to_owned),
             base_url: env.url("OPENAI_BASE_URL")?.unwrap_or_else(|| "https://api.openai.com/v1".to_owned()),
             model: env.get("OPENAI_MODEL").unwrap_or("o4-mini").to_owned(),
+            timeout: Duration::from_millis(env.number("OPENAI_TIMEOUT_MS", 24_000, 1_000..=25_000)?),
         })
     }
 }

@@ -6,11 +6,15 @@
 
 mod access;
 mod creating;
+mod credentials;
+mod devices;
+mod documents;
 mod files;
 mod liveness;
 mod migrations;
 mod routes;
 mod sam;
+mod secrets;
 mod seeds;
 mod stack;
 mod support;

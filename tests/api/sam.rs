@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use shared::config::Env;
 
 use crate::routes::Template;
-use crate::support::{JPEG, STATIC_KEY, root};
+use crate::support::{JPEG, STATIC_KEY, moto, root, stand_ins};
 
 const SPECIMEN: &str = local::seed::SPECIMEN_PROFILE;
 
@@ -62,7 +62,10 @@ async fn every_event_answers_as_its_name_says() {
     let server = pocketbase().await;
     let functions: BTreeMap<_, _> =
         Template::read().functions.into_iter().map(|(name, binary)| (binary, name)).collect();
-    let variables = [development(), vec![("POCKETBASE_URL".to_owned(), server.url.clone())]].concat();
+    let (_standins, standins_url) = stand_ins();
+    let services = local::standins::variables(&development().into_iter().collect(), &standins_url, &moto().await.url);
+    let services = services.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let variables = [development(), services, vec![("POCKETBASE_URL".to_owned(), server.url.clone())]].concat();
     let mut events = 0;
     for (binary, resource) in functions {
         let (port, runtime_port) = (free_port().unwrap(), free_port().unwrap());

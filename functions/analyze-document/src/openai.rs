@@ -16,9 +16,6 @@ use shared::http::{ApiError, File, RETRY_SECONDS};
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the model may take, inside the 27 s of a request.
-const TIMEOUT: Duration = Duration::from_secs(24);
-
 /// The largest answer that is read, in bytes. A document's fields take about 1 kB.
 const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -89,8 +86,11 @@ impl OpenAi {
     /// # Errors
     /// When no client of HTTP can be made on this machine.
     pub fn new(settings: OpenAiSettings) -> Result<Self, reqwest::Error> {
-        let http =
-            Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).redirect(Policy::none()).build()?;
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(settings.timeout)
+            .redirect(Policy::none())
+            .build()?;
         Ok(Self { http, settings })
     }
 

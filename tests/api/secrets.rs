@@ -1,0 +1,184 @@
+//! `SECRETS_ARN`: one secret of Secrets Manager, read when a process starts, when it is old, and when it is found to be wrong.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{App, Recorder, STATIC_KEY, Secret, moto, own_server, unique, variables};
+
+/// Every secret that the functions know, as the tests set them.
+fn secret(more: &Value) -> Value {
+    let names = ["PB_USER_EMAIL", "PB_USER_PASSWORD", "JWT_SECRET", "VALID_API_KEYS"];
+    let mut secret: Value = variables("")
+        .into_iter()
+        .filter(|(name, _)| names.contains(&name.as_str()))
+        .map(|(n, v)| (n, json!(v)))
+        .collect();
+    // As the array that it is, which is easier to keep in a secret than JSON within JSON.
+    let clients = variables("").into_iter().find(|(name, _)| name == "JWT_CLIENTS_JSON").unwrap().1;
+    secret["JWT_CLIENTS_JSON"] = serde_json::from_str(&clients).unwrap();
+    for (name, value) in more.as_object().unwrap() {
+        secret[name] = value.clone();
+    }
+    secret
+}
+
+/// Functions that are given no secret but by its ARN.
+async fn app_with(secret: &Secret, pocketbase: &str, endpoint: &str, own: &[(&str, &str)]) -> App {
+    let none = ["PB_USER_PASSWORD", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"].map(|name| (name, ""));
+    let given = [("SECRETS_ARN", secret.arn.as_str()), ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint)];
+    App::at(pocketbase, &[&none[..], &given, own].concat())
+}
+
+/// How long a process waits before it reads the secret again.
+async fn a_pause() {
+    tokio::time::sleep(Duration::from_millis(5_100)).await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_secret_need_not_be_in_the_variables() {
+    let recorder = Recorder::new().await;
+    let secret = Secret::new(&secret(&json!({ "OPENAI_API_KEY": "of-the-secret", "AWS_ACCESS_KEY_ID": "AKIAOFTHESECRET", "AWS_SECRET_ACCESS_KEY": "s" }))).await;
+    // Lambda's own key, which belongs to the function's role.
+    let role = [("AWS_ACCESS_KEY_ID", "ASIA"), ("AWS_SESSION_TOKEN", "t"), ("AWS_ENDPOINT_URL_STS", &moto().await.url)];
+    let pocketbase = &crate::support::shared().await.url;
+    let app = app_with(&secret, pocketbase, &recorder.url, &role).await;
+    let token = app.token("postman").await;
+    assert_eq!(recorder.bodies().len(), 1, "read once, when the process starts");
+    for _ in 0..3 {
+        assert_eq!(app.get("/").bearer(&token).send().await.status, 200);
+    }
+    let health = app.get("/").bearer(&token).send().await;
+    assert_eq!(
+        (&health.body["aws_faceliveness_status"], &health.body["openai_status"]),
+        (&json!("configured"), &json!("configured"))
+    );
+    assert_eq!(recorder.bodies().len(), 1, "and by the other process");
+    let person = json!({ "userID": unique("user") });
+    assert_eq!(app.post("/api/profiles/create").key(STATIC_KEY).json(&person).send().await.status, 201);
+    // The long-term key of the secret is what asks for a federation token; a role could not.
+    assert_eq!(app.get("/api/aws/credentials").bearer(&token).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_function_that_uses_no_secret_does_not_read_it() {
+    let recorder = Recorder::new().await;
+    let secret = Secret::new(&secret(&json!({}))).await;
+    let app = App::with(&[("AWS_ENDPOINT_URL_SECRETS_MANAGER", &recorder.url)]).await;
+    assert_eq!(app.get("/nowhere").send().await.status, 404);
+    assert!(recorder.bodies().is_empty() && !secret.arn.is_empty());
+}
+
+/// The secret that signs tokens is replaced; the one before it goes on verifying what it signed.
+#[tokio::test]
+async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
+    let recorder = Recorder::new().await;
+    let stored = Secret::new(&secret(&json!({}))).await;
+    let pocketbase = &crate::support::shared().await.url;
+    let verifier = app_with(&stored, pocketbase, &recorder.url, &[]).await;
+    let old = app_with(&stored, pocketbase, &recorder.url, &[]).await.token("postman").await;
+    let answer = async |token: &str| verifier.get("/api/settings").bearer(token).send().await.status;
+    assert_eq!(answer(&old).await, 200);
+
+    let new_secret = "another-secret-of-the-tests-that-is-long-enough";
+    let rotated = json!({ "JWT_SECRET": new_secret, "JWT_SECRET_PREVIOUS": crate::support::JWT_SECRET });
+    stored.put(&secret(&rotated).to_string()).await;
+    let new = app_with(&stored, pocketbase, &recorder.url, &[]).await.token("postman").await;
+    a_pause().await;
+    recorder.bodies();
+    assert_eq!(answer(&new).await, 200, "a signature that it does not know makes it look");
+    assert_eq!(recorder.bodies().len(), 1);
+    assert_eq!((answer(&old).await, answer(&new).await), (200, 200));
+    assert!(recorder.bodies().is_empty());
+
+    // The rotation is over.
+    stored.put(&secret(&json!({ "JWT_SECRET": new_secret })).to_string()).await;
+    let verifier = app_with(&stored, pocketbase, &recorder.url, &[]).await;
+    assert_eq!(verifier.get("/api/settings").bearer(&old).send().await.status, 401);
+    assert_eq!(verifier.get("/api/settings").bearer(&new).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn forged_tokens_and_wrong_keys_do_not_make_it_ask_at_each_request() {
+    let recorder = Recorder::new().await;
+    let stored = Secret::new(&secret(&json!({}))).await;
+    let app = app_with(&stored, &crate::support::shared().await.url, &recorder.url, &[]).await;
+    let forged = App::with(&[("JWT_SECRET", "a-secret-that-is-nobodys-but-the-forgers")]).await.token("postman").await;
+    assert_eq!(app.get("/api/settings").bearer(&forged).send().await.status, 401);
+    a_pause().await;
+    recorder.bodies();
+    for _ in 0..10 {
+        assert_eq!(app.get("/api/settings").bearer(&forged).send().await.status, 401);
+        assert_eq!(app.get("/api/settings").bearer("nonsense").send().await.status, 401);
+    }
+    assert_eq!(recorder.bodies().len(), 1);
+}
+
+#[tokio::test]
+async fn a_changed_password_of_pocketbase_is_noticed_and_the_request_succeeds() {
+    let server = own_server().await;
+    let superuser = server.superuser().await.unwrap();
+    let stored = Secret::new(&secret(&json!({}))).await;
+    let app = app_with(&stored, &server.url, &moto().await.url, &[]).await;
+    let (id, _) = app.profile("postman").await;
+    let token = app.token("postman").await;
+    let path = format!("/api/profiles/{id}");
+    assert_eq!(app.get(&path).bearer(&token).send().await.status, 200);
+    a_pause().await;
+
+    let account = superuser.find("users", "").await.unwrap();
+    let record = format!("/api/collections/users/records/{}", account[0]["id"].as_str().unwrap());
+    let password =
+        json!({ "password": "a-new-password-of-the-service", "passwordConfirm": "a-new-password-of-the-service" });
+    superuser.call(reqwest::Method::PATCH, &record, Some(password)).await.unwrap();
+    assert_eq!(app.get(&path).bearer(&token).send().await.status, 502, "the secret has the old one");
+    stored.put(&secret(&json!({ "PB_USER_PASSWORD": "a-new-password-of-the-service" })).to_string()).await;
+    a_pause().await;
+    assert_eq!(app.get(&path).bearer(&token).send().await.status, 200);
+    let form = crate::support::FormBody::new().text("country", "SG");
+    assert_eq!(app.patch(&path).bearer(&token).form(form).send().await.status, 200, "with its body as it was");
+}
+
+#[tokio::test]
+async fn a_secret_is_read_again_when_it_is_old() {
+    let recorder = Recorder::new().await;
+    let stored = Secret::new(&secret(&json!({}))).await;
+    let pocketbase = &crate::support::shared().await.url;
+    let app = app_with(&stored, pocketbase, &recorder.url, &[("SECRETS_TTL_SECONDS", "10")]).await;
+    let create = async || {
+        let person = json!({ "userID": unique("user") });
+        app.post("/api/profiles/create").key(STATIC_KEY).json(&person).send().await.status
+    };
+    assert_eq!(create().await, 201);
+    // A key is revoked: nothing about a good key tells that it should not be.
+    stored.put(&secret(&json!({ "VALID_API_KEYS": "some-other-static-key" })).to_string()).await;
+    assert_eq!(create().await, 201, "not old yet");
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
+    assert_eq!(create().await, 401);
+
+    // Something unusable leaves what was good, and so does a Secrets Manager that is down.
+    for unusable in ["not json", "{}", "{\"JWT_SECRET\": \"short\"}"] {
+        stored.put(unusable).await;
+        a_pause().await;
+        assert_eq!(
+            app.post("/api/profiles/create")
+                .key("some-other-static-key")
+                .json(&json!({ "userID": unique("user") }))
+                .send()
+                .await
+                .status,
+            201
+        );
+    }
+    recorder.refuse(500, "{}");
+    tokio::time::sleep(Duration::from_millis(10_100)).await;
+    assert_eq!(
+        app.post("/api/profiles/create")
+            .key("some-other-static-key")
+            .json(&json!({ "userID": unique("user") }))
+            .send()
+            .await
+            .status,
+        201
+    );
+}
