@@ -15,9 +15,9 @@ use crate::pocketbase::Superuser;
 ///
 /// # Errors
 /// When a step does not get the answer that the API promises.
-pub async fn run(api: &str, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
+pub async fn run(api: &str, standins: &str, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
     let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
-    let demo = Demo { http, api, specimens };
+    let demo = Demo { http, api, standins, specimens };
     let key = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()).unwrap_or_default();
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let user = format!("demo-{seconds}");
@@ -55,19 +55,42 @@ pub async fn run(api: &str, superuser: &Superuser, specimens: &Path, env: &Env) 
     demo.say("They cannot decide about themselves.");
     let verdict = Form::new().text("verification_status", "verified");
     demo.expect(403, demo.request(Method::PATCH, &profile).bearer_auth(&flow).multipart(verdict)).await?;
-    demo.say("The verification is recorded; files that it does not bring are copied from the profile.");
-    let verification = Form::new()
-        .text("liveness_session_id", "00000000-0000-4000-8000-000000000000")
-        .text("liveness_confidence", "95.5")
-        .text("liveness_status", "live")
-        .text("document_type", "passport")
-        .text("document_number", "L898902C3")
-        .text("country", "UTO")
-        .text("name", "Anna Specimen")
-        .text("date_of_birth", "1974-08-12");
+    demo.say("The passport is read by a model, and what was read is checked.");
+    let hints =
+        Form::new().part("document_front", demo.image("passport.jpg").await?).text("full_name_hint", "Anna Eriksson");
+    let path = "/api/ollama/document-analysis";
+    let analysis = demo.expect(200, demo.request(Method::POST, path).bearer_auth(&flow).multipart(hints)).await?;
+    demo.say(
+        "Their browser gets a session of Face Liveness, and a key of AWS's that is good for that and nothing else.",
+    );
+    let request = demo.request(Method::POST, "/api/face-liveness/session").bearer_auth(&flow);
+    let session = text(&demo.expect(200, request).await?, "/sessionId")?;
+    demo.expect(200, demo.request(Method::GET, "/api/aws/credentials").bearer_auth(&flow)).await?;
+    demo.look_into_the_camera(&session).await?;
+    demo.say("Is a person there? AWS says so, and the answer is kept.");
+    let path = format!("/api/face-liveness/results/{session}");
+    let result = demo.expect(200, demo.request(Method::GET, &path).bearer_auth(&flow)).await?;
+    let score = result.pointer("/data/confidenceScore").map(Value::to_string).unwrap_or_default();
+    demo.say("A score that AWS did not give is refused.");
+    let verification = |score: &str| {
+        let form = Form::new()
+            .text("liveness_session_id", session.clone())
+            .text("liveness_confidence", score.to_owned())
+            .text("liveness_status", "live")
+            .text("document_type", "passport")
+            .text("fingerprint", r#"{"event_id": "good.1", "visitor_id": "SpecimenVisitor00001"}"#);
+        let read = analysis.pointer("/data/verification_history_fields").and_then(Value::as_object);
+        read.into_iter()
+            .flatten()
+            .fold(form, |form, (name, value)| form.text(name.clone(), value.as_str().unwrap_or_default().to_owned()))
+    };
     let path = format!("/api/verification_history/{id}");
-    let recorded =
-        demo.expect(201, demo.request(Method::POST, &path).bearer_auth(&flow).multipart(verification)).await?;
+    let request = || demo.request(Method::POST, &path).bearer_auth(&flow);
+    demo.expect(409, request().multipart(verification("99.9"))).await?;
+    demo.say(
+        "The verification is recorded with what AWS said; files that it does not bring are copied from the profile.",
+    );
+    let recorded = demo.expect(201, request().multipart(verification(&score))).await?;
     demo.say("The status becomes pending.");
     let history = format!("/api/status_history/{id}");
     let pending = json!({
@@ -109,6 +132,7 @@ pub async fn run(api: &str, superuser: &Superuser, specimens: &Path, env: &Env) 
 struct Demo<'a> {
     http: Client,
     api: &'a str,
+    standins: &'a str,
     specimens: &'a Path,
 }
 
@@ -134,6 +158,20 @@ impl Demo<'_> {
         let body: Value = response.json().await?;
         println!("{got}\n{}", pretty(&body));
         if got.as_u16() == status { Ok(body) } else { Err(Error::new(format!("expected {status}, got {got}"))) }
+    }
+
+    /// What a person would do before the camera, the stand-in is told.
+    async fn look_into_the_camera(&self, session: &str) -> Result<(), Error> {
+        self.say("The person looks into the camera (the stand-in is told so).");
+        let url = format!("{}/simulate/face-liveness/{session}", self.standins);
+        println!("PUT {url}  live");
+        let told = self.http.put(url).body("live").send().await?;
+        if told.status().is_success() {
+            return Ok(());
+        }
+        Err(Error::new(
+            "the stand-in does not know this session: is AWS a real one, by .env? Then a browser has to do this",
+        ))
     }
 
     async fn image(&self, name: &str) -> Result<Part, Error> {

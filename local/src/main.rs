@@ -82,7 +82,8 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             reqwest::get(api_url(env)).await.map_err(|_| {
                 Error::new(format!("nothing answers at {}: is `make run` running, and on this API_PORT?", api_url(env)))
             })?;
-            demo::run(&api_url(env), &superuser(env).await?, &specimens, env).await
+            let standins = format!("http://127.0.0.1:{}", env.require("STANDINS_PORT")?);
+            demo::run(&api_url(env), &standins, &superuser(env).await?, &specimens, env).await
         }
     }
 }

@@ -15,6 +15,10 @@
 //! | 001 | get settings | 200 | `s001_settings` |
 //! | 001 | create status history | 201 | `s001_status_history` |
 //! | 001 | create verification history | 201 | `s001_verification_history` |
+//! | 001 | create Face Liveness session | 200, 501 | `s001_create_face_liveness_session` |
+//! | 001 | get Face Liveness results | 200, 404 | `s001_face_liveness_results` |
+//! | 001 | document analysis | 200 | `s001_document_analysis` |
+//! | 001 | temporary AWS credentials | 200 | `s001_temporary_aws_credentials` |
 //! | 002 | client of the example configuration | 200 | `s002_the_client_of_the_example_configuration` |
 //! | 000, 003 | create profile, new and existing | 201, 200 | `s000_and_s003_create_profile_new_and_existing` |
 //! | 000, 003 | `apiKey` in the body | 201, 401 | `s000_the_key_may_stand_in_the_body_of_create` |
@@ -24,6 +28,8 @@
 //! | 000 | status history | 201 | `s000_status_history_with_liveness` |
 //! | 000, 003 | health check | 200 | `s000_and_s003_health_check` |
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::{App, FormBody, JPEG, MP4, PNG, STATIC_KEY, assert_shape, unique};
@@ -362,6 +368,127 @@ async fn s001_verification_history() {
     assert_eq!(stored[0]["ip_address"], "203.0.113.7", "the address that the gateway saw");
     assert_eq!(stored[0]["date_of_birth"], "1990-01-15 00:00:00.000Z");
     assert_eq!(stored[0]["fingerprint"], json!({ "visitorId": "v1" }));
+}
+
+#[tokio::test]
+async fn s001_create_face_liveness_session() {
+    let app = app().await;
+    let answer = app.post("/api/face-liveness/session").bearer(&app.token("postman").await).send().await;
+    assert_eq!(answer.status, 200);
+    let expected = json!({
+        "success": true,
+        "sessionId": "<text>",
+        "message": "Face Liveness session created successfully",
+        "challengeType": "FaceMovementAndLightChallenge",
+    });
+    assert_shape(&answer.body, &expected);
+    let app = App::with(&[("AWS_ACCESS_KEY_ID", "")]).await;
+    let answer = app.post("/api/face-liveness/session").bearer(&app.token("postman").await).send().await;
+    let expected = json!({
+        "error": "AWS credentials not configured",
+        "message": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set in environment variables",
+    });
+    assert_eq!((answer.status, &answer.body), (501, &expected));
+}
+
+#[tokio::test]
+async fn s001_face_liveness_results() {
+    let app = app().await;
+    let token = app.token("postman").await;
+    let session = app.session(&token, "95.5").await;
+    let answer = app.get(&format!("/api/face-liveness/results/{session}")).bearer(&token).send().await;
+    assert_eq!(answer.status, 200);
+    let expected = json!({
+        "success": true,
+        "data": {
+            "sessionId": session,
+            "confidenceScore": 95.5,
+            "isLive": true,
+            "referenceImage": {
+                "bytes": "<text>",
+                "boundingBox": { "Width": 0.5, "Height": 0.6, "Left": 0.2, "Top": 0.1 },
+            },
+            "auditImages": [],
+        },
+        "message": "Face Liveness results retrieved successfully",
+    });
+    assert_shape(&answer.body, &expected);
+    let image = STANDARD.decode(answer.text("/data/referenceImage/bytes")).unwrap();
+    assert!(image.starts_with(b"\xff\xd8\xff"), "a JPEG in Base64");
+
+    let answer = app.get("/api/face-liveness/results/session-uuid-here").bearer(&token).send().await;
+    let expected = json!({ "error": "Session not found", "message": "Face Liveness session ID is invalid or expired" });
+    assert_eq!((answer.status, &answer.body), (404, &expected));
+}
+
+#[tokio::test]
+async fn s001_document_analysis() {
+    let app = app().await;
+    let says = json!({
+        "name": "John Doe", "document_number": "A12345678", "country": "US", "document_type": "passport", "address": "",
+        "gender": "male", "date_of_birth": "1990-01-15", "authenticity": "authentic",
+    });
+    let photo = [JPEG, format!("specimen:{says}").as_bytes()].concat();
+    let form = FormBody::new().part("name=\"document_front\"; filename=\"passport.jpg\"", &photo);
+    let form = form.text("document_type_hint", "passport").text("document_number_hint", "A12345678");
+    let form = form.text("full_name_hint", "John Doe");
+    let token = app.token("postman").await;
+    let answer = app.post("/api/ollama/document-analysis").bearer(&token).form(form).send().await;
+    assert_eq!(answer.status, 200);
+    let mut body = answer.body.clone();
+    // Beyond the seed: what is computed, and three fields more of what was read.
+    let data = body["data"].as_object_mut().unwrap();
+    assert_eq!(data.remove("checks").unwrap()["hints_match"]["result"], "pass");
+    let fields = data["analysis_json"].as_object_mut().unwrap();
+    for field in ["date_of_expiry", "authenticity_reasons", "mrz_lines"] {
+        assert!(fields.remove(field).is_some(), "{field}");
+    }
+    let expected = json!({
+        "success": true,
+        "data": {
+            "model": "o4-mini",
+            "analysis": "<text>",
+            "analysis_json": {
+                "name": "John Doe",
+                "document_number": "A12345678",
+                "country": "US",
+                "document_type": "passport",
+                "address": "",
+                "gender": "male",
+                "date_of_birth": "1990-01-15 00:00:00.000Z",
+                "authenticity": "authentic",
+            },
+            "verification_history_fields": {
+                "name": "John Doe",
+                "document_number": "A12345678",
+                "country": "US",
+                "address": null,
+                "gender": "male",
+                "date_of_birth": "1990-01-15",
+            },
+            "document": { "name": "passport.jpg", "mimetype": "image/jpeg", "size": photo.len() },
+            "usage": { "prompt_tokens": "<number>", "completion_tokens": "<number>", "total_tokens": "<number>" },
+        },
+    });
+    assert_shape(&body, &expected);
+    assert!(serde_json::from_str::<Value>(&answer.text("/data/analysis")).unwrap().is_object(), "a raw JSON string");
+}
+
+#[tokio::test]
+async fn s001_temporary_aws_credentials() {
+    let app = App::with(&[("AWS_ENDPOINT_URL_STS", &crate::support::moto().await.url)]).await;
+    let answer = app.get("/api/aws/credentials").bearer(&app.token("postman").await).send().await;
+    assert_eq!(answer.status, 200);
+    let expected = json!({
+        "success": true,
+        "data": {
+            "accessKeyId": "<text>",
+            "secretAccessKey": "<text>",
+            "sessionToken": "<text>",
+            "expiration": "<rfc 3339>",
+        },
+    });
+    assert_shape(&answer.body, &expected);
 }
 
 #[tokio::test]

@@ -62,6 +62,16 @@ pub struct Usage {
     pub total_tokens: u64,
 }
 
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    messages: Value,
+    max_completion_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
+    response_format: Value,
+}
+
 #[derive(Deserialize)]
 struct Completion {
     choices: Vec<Choice>,
@@ -127,28 +137,26 @@ impl OpenAi {
         }
     }
 
-    fn request(&self, question: &Question<'_>) -> Value {
+    fn request(&self, question: &Question<'_>) -> Request<'_> {
         let image = format!("data:{};base64,{}", question.image.media_type, STANDARD.encode(&question.image.bytes));
         let image = json!({ "type": "image_url", "image_url": { "url": image, "detail": "high" } });
         let text = question.text.as_ref().map(|text| json!({ "type": "text", "text": text }));
         let content: Vec<_> = text.into_iter().chain([image]).collect();
-        let mut request = json!({
-            "model": self.settings.model,
-            "messages": [
+        // Reading needs little thought, and a person is waiting. Other models refuse the parameter.
+        let effort = is_reasoning(&self.settings.model).then_some("low");
+        Request {
+            model: &self.settings.model,
+            messages: json!([
                 { "role": "system", "content": question.instructions },
                 { "role": "user", "content": content },
-            ],
-            "max_completion_tokens": MAX_TOKENS,
-            "response_format": {
+            ]),
+            max_completion_tokens: MAX_TOKENS,
+            reasoning_effort: effort,
+            response_format: json!({
                 "type": "json_schema",
                 "json_schema": { "name": question.name, "strict": true, "schema": question.schema },
-            },
-        });
-        // Reading needs little thought, and a person is waiting. Other models refuse the parameter.
-        if is_reasoning(&self.settings.model) {
-            request["reasoning_effort"] = "low".into();
+            }),
         }
-        request
     }
 }
 

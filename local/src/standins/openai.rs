@@ -27,7 +27,7 @@ pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMa
     }
     let parts = parts(&request);
     let texts: String = parts.iter().filter_map(|part| part["text"].as_str()).collect();
-    let said = parts.iter().filter_map(|part| image(part)).map(|image| specimen(&image)).next().unwrap_or_default();
+    let said = parts.iter().filter_map(image).map(|image| specimen(&image)).next().unwrap_or_default();
     // A person chooses what happens with a hint, a photographer with the photo.
     let by_hint =
         texts.split_once("simulate:").map(|(_, rest)| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
