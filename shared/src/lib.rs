@@ -10,3 +10,4 @@ pub mod pocketbase;
 mod secrets;
 pub mod telemetry;
 pub mod types;
+pub mod upstream;

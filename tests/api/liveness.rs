@@ -64,6 +64,10 @@ async fn a_request_that_is_sent_again_gets_the_same_session_and_nobody_elses_doe
         sessions.insert(create(&app, token, None).await.text("/sessionId"));
     }
     assert_eq!(sessions.len(), tokens.len() * 4, "no two callers share one");
+    // The same key with other settings is another request: AWS would call it a mistake.
+    let with_images = app.post("/api/face-liveness/session").bearer(&tokens[0]).header("idempotency-key", "order-66");
+    let with_images = with_images.json(&json!({ "auditImagesLimit": 1 })).send().await.text("/sessionId");
+    assert!(sessions.insert(with_images));
     let sent = calls_of(&app, "CreateFaceLivenessSession");
     let tokens: BTreeSet<_> = sent.iter().map(|call| call["ClientRequestToken"].as_str().unwrap()).collect();
     assert!(tokens.iter().all(|token| token.len() == 43 && !token.contains("order")), "{tokens:?}");

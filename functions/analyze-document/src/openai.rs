@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::config::OpenAiSettings;
 use shared::http::{ApiError, File, RETRY_SECONDS};
+use shared::upstream::{self, ReadError};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -166,14 +167,11 @@ fn is_reasoning(model: &str) -> bool {
     numbered || model.starts_with("gpt-5")
 }
 
-async fn reply(mut response: Response) -> Result<Reply, ApiError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(bad_answer("an answer too large to read"));
-        }
-        body.extend_from_slice(&chunk);
-    }
+async fn reply(response: Response) -> Result<Reply, ApiError> {
+    let body = upstream::read(response, MAX_ANSWER).await.map_err(|error| match error {
+        ReadError::TooLarge => bad_answer(error),
+        ReadError::Broken(error) => no_answer(error),
+    })?;
     let completion: Completion = serde_json::from_slice(&body).map_err(|_| bad_answer("no chat completion"))?;
     let choice = completion.choices.into_iter().next().ok_or_else(|| bad_answer("no choice"))?;
     if choice.message.refusal.is_some_and(|refusal| !refusal.is_empty()) {

@@ -62,7 +62,10 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let caller = authenticator.bearer(request.headers())?;
     caller.require(Scope::FaceLivenessWrite)?;
     let wanted = wanted(&request)?;
-    let request_token = authenticator.name_for(&caller, "face-liveness-session", &idempotency_key(&request)?)?;
+    // AWS takes a token with other settings for a mistake: they are part of what makes a request the same.
+    let audit_images = wanted.audit_images_limit.to_string();
+    let key = idempotency_key(&request)?;
+    let request_token = authenticator.name_for(&caller, &["face-liveness-session", &audit_images, &key])?;
     if let Some(profile) = caller.flow_profile() {
         let profile = pocketbase.profile_overview(profile, caller.teams()).await?;
         if profile.ok_or_else(ApiError::profile_not_found)?.is_decided() {

@@ -18,6 +18,9 @@ use shared::http::{ApiError, StartError, success};
 use shared::pocketbase::{BoundingBox, LivenessImage, LivenessOutcome, LivenessStatus};
 use shared::types::SessionId;
 
+/// What the images of an answer may weigh together, in bytes: a Lambda answer has 6 MB, and Base64 takes a third more.
+const MAX_IMAGES: usize = 4_200_000;
+
 /// What is made once in a process's life.
 pub struct State {
     backend: Backend,
@@ -91,9 +94,15 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     Ok(response)
 }
 
-/// Scores and images are shown of a session that succeeded: of any other they would mean nothing.
+/// Scores and images are shown of a session that succeeded: of any other they would mean nothing. Audit images that would make the
+/// answer too large for Lambda are left out; AWS's are some 100 kB each.
 fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> ResultView<'_> {
     let succeeded = outcome.status == LivenessStatus::Succeeded;
+    let mut weight = outcome.reference_image.as_ref().map_or(0, |image| image.bytes.len());
+    let fits = |image: &LivenessImage| {
+        weight += image.bytes.len();
+        weight <= MAX_IMAGES
+    };
     let show =
         |image: LivenessImage| ImageView { bytes: STANDARD.encode(image.bytes), bounding_box: image.bounding_box };
     ResultView {
@@ -103,7 +112,31 @@ fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> Resu
         is_live,
         images: succeeded.then(|| ImagesView {
             reference_image: outcome.reference_image.map(show),
-            audit_images: outcome.audit_images.into_iter().map(show).collect(),
+            audit_images: outcome.audit_images.into_iter().take_while(fits).map(show).collect(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_as_many_audit_images_as_lambda_can_carry() {
+        let image = |size| LivenessImage { bytes: vec![0; size].into(), bounding_box: None };
+        let session_id: SessionId = "5bec1e50-0000-4000-8000-000000000001".parse().unwrap();
+        for (size, shown) in [(100_000, 4), (1_000_000, 3), (5_000_000, 0)] {
+            let outcome = LivenessOutcome {
+                status: LivenessStatus::Succeeded,
+                confidence: Some(99.0),
+                reference_image: Some(image(1_000_000)),
+                audit_images: vec![image(size); 4],
+            };
+            let answer = serde_json::to_value(view(&session_id, true, outcome)).unwrap();
+            let images = answer.get("auditImages").and_then(|images| images.as_array()).unwrap();
+            assert_eq!(images.len(), shown, "{size}");
+            assert!(answer.to_string().len() < 6_000_000);
+        }
     }
 }

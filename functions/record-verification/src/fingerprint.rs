@@ -10,12 +10,16 @@ use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::config::FingerprintSettings;
+use shared::upstream;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an answer may take: the record is waiting.
 const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The largest answer that is read, in bytes. An event takes some 10 kB.
+const MAX_ANSWER: usize = 256 * 1024;
 
 /// How far ahead of ours Fingerprint's clock may be, in milliseconds.
 const CLOCK_SKEW: i64 = 60_000;
@@ -118,24 +122,19 @@ impl Fingerprint {
             Err(error) if !error.is_timeout() => get().await,
             outcome => outcome,
         };
-        let event = match response {
+        let response = match response {
             Ok(response) if response.status() == StatusCode::NOT_FOUND => {
                 return Some(Verdict::of(Outcome::Fail, Some(Checks::default())));
             }
-            Ok(response) if response.status().is_success() => response.json::<Event>().await,
-            Ok(response) => {
-                tracing::warn!(status = response.status().as_u16(), "Fingerprint refused to say anything of an event");
-                return Some(Verdict::of(Outcome::Unavailable, None));
-            }
-            Err(error) => Err(error),
+            Ok(response) if response.status().is_success() => response,
+            Ok(response) => return Some(unavailable(format!("status {}", response.status().as_u16()))),
+            Err(error) => return Some(unavailable(error.without_url())),
         };
-        Some(match event {
-            Ok(event) => self.judge(event, &claim),
-            Err(error) => {
-                tracing::warn!(cause = %error.without_url(), "Fingerprint did not answer");
-                Verdict::of(Outcome::Unavailable, None)
-            }
-        })
+        let event = match upstream::read(response, MAX_ANSWER).await {
+            Ok(body) => serde_json::from_slice(&body).map_err(|_| "no event of version 4".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        Some(event.map_or_else(unavailable, |event| self.judge(event, &claim)))
     }
 
     fn judge(&self, event: Event, claim: &Claim<'_>) -> Verdict {
@@ -155,6 +154,12 @@ impl Fingerprint {
         let result = if passes { Outcome::Pass } else { Outcome::Fail };
         Verdict { visitor_id, suspect_score: event.suspect_score, ..Verdict::of(result, Some(checks)) }
     }
+}
+
+/// The log gets no body, which is somebody's device, and no URL, which is its event.
+fn unavailable(cause: impl std::fmt::Display) -> Verdict {
+    tracing::warn!(cause = %cause, "Fingerprint could not be asked");
+    Verdict::of(Outcome::Unavailable, None)
 }
 
 impl Verdict {

@@ -148,21 +148,21 @@ impl Authenticator {
         }
     }
 
-    /// A name of 43 characters of Base64url for something that this caller asks for under a key of its own choice: the same
-    /// for the same caller, purpose and key, and nobody else's, whatever they choose.
+    /// A name of 43 characters of Base64url for something that this caller asks for: the same for the same caller and the same
+    /// parts, and nobody else's, whatever they choose. Only the last part may hold a NUL.
     ///
     /// # Errors
     /// When it cannot be computed.
-    pub fn name_for(&self, caller: &Caller, purpose: &str, key: &str) -> Result<String, ApiError> {
+    pub fn name_for(&self, caller: &Caller, parts: &[&str]) -> Result<String, ApiError> {
         let (kind, who) = match &caller.kind {
             Kind::Flow(profile) => ("flow", profile.as_str()),
             Kind::Machine => ("machine", caller.subject.as_str()),
             Kind::Key => ("key", ""),
         };
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
-        let (client, partner) = (or_none(&caller.client_id), or_none(&caller.partner_id));
-        let team = caller.own_team().map_or("", Team::as_str);
-        self.jwt.keyed_hash(&[purpose, kind, who, &client, &partner, team, key]).map_err(ApiError::internal)
+        let (client, partner) = (caller.client_id.as_deref(), caller.partner_id.as_deref());
+        let team = caller.own_team().map(Team::as_str);
+        let identity = [kind, who, client.unwrap_or_default(), partner.unwrap_or_default(), team.unwrap_or_default()];
+        self.jwt.keyed_hash(&[&identity, parts].concat()).map_err(ApiError::internal)
     }
 
     fn authorization(&self, headers: &HeaderMap) -> Option<Result<Caller, ApiError>> {

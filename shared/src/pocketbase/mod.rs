@@ -37,6 +37,7 @@ pub use status_history::{NewStatus, StatusRecord};
 pub use verification_history::{NewVerification, RecordFile, VerificationOwner, VerificationRecord};
 
 use crate::config::PocketBaseSettings;
+use crate::upstream::{self, ReadError};
 use session::{Session, SignedIn, expiry, is_current};
 
 /// How long connecting may take. PocketBase is expected close by.
@@ -316,16 +317,12 @@ impl PocketBase {
             Payload::Json(body) => request.json(body),
             Payload::Form(form) => request.multipart(form().await?),
         };
-        let mut response = request.send().await?;
-        let status = response.status();
-        let retry_after = retry_after(&response);
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(Error::BadAnswer("an answer too large to read".to_owned()).into());
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let response = request.send().await?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let body = upstream::read(response, MAX_ANSWER).await.map_err(|error| match error {
+            ReadError::TooLarge => Broken::from(Error::BadAnswer(error.to_string())),
+            ReadError::Broken(error) => error.into(),
+        })?;
         Ok(Answer { status, retry_after, body: serde_json::from_slice(&body).ok() })
     }
 
