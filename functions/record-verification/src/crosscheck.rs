@@ -4,7 +4,7 @@ use liveness::Liveness;
 use shared::auth::Caller;
 use shared::http::ApiError;
 use shared::pocketbase::{LivenessSession, LivenessStatus, NewVerification, PocketBase};
-use shared::types::{RecordId, SessionId, Text};
+use shared::types::{Confidence, RecordId, SessionId, Text};
 
 /// How far a claimed score may be from AWS's: what rounding to two decimals does.
 const TOLERANCE: f64 = 0.01;
@@ -37,62 +37,66 @@ pub async fn session(
     }
 }
 
-/// How a session ended, and AWS's score.
-pub type Ending = (LivenessStatus, Option<f64>);
-
-/// How a session ended; `None` when AWS has forgotten it before anyone asked. At most one call of AWS, and one to keep what it
-/// said.
-///
-/// # Errors
-/// AWS's and PocketBase's failures.
-pub async fn ending(
-    liveness: &Liveness,
-    pocketbase: &PocketBase,
-    session: &LivenessSession,
-) -> Result<Option<Ending>, ApiError> {
-    if session.status.is_over() {
-        return Ok(Some((session.status, session.confidence())));
-    }
-    let outcome = liveness.read(pocketbase, session).await?;
-    Ok(outcome.map(|outcome| (outcome.status, outcome.confidence)))
+/// What AWS said of a session, as a verification holds it.
+pub struct Vouched {
+    session: RecordId,
+    confidence: Confidence,
+    status: Text<64>,
 }
 
-/// Compares what a verification claims with what AWS said, and puts the latter in its place.
+impl Vouched {
+    /// Takes the place of what was claimed.
+    pub fn put_into(self, verification: &mut NewVerification) {
+        verification.liveness_session = Some(self.session);
+        verification.liveness_confidence = self.confidence;
+        verification.liveness_status = self.status;
+        verification.liveness_verified = true;
+    }
+}
+
+/// Compares what a verification claims with what AWS said of its session; `None` for a claim that cannot be checked. At most one
+/// call of AWS, and one to keep what it said.
 ///
 /// # Errors
-/// 409 for a session that is not over, for a claim that differs and, when the caller is a browser, for a session that expired.
-pub fn verify(
+/// 409 for a session that is not over, for a claim that differs and, when the caller is a browser, for a session that expired;
+/// AWS's and PocketBase's failures.
+pub async fn compare(
     liveness: &Liveness,
-    session: &LivenessSession,
-    ending: Option<Ending>,
+    pocketbase: &PocketBase,
+    session: Option<&LivenessSession>,
     is_flow: bool,
-    verification: &mut NewVerification,
-) -> Result<(), ApiError> {
+    claimed: &NewVerification,
+) -> Result<Option<Vouched>, ApiError> {
+    let Some(session) = session else { return Ok(None) };
+    let ending = match session.status.is_over() {
+        true => Some((session.status, session.confidence())),
+        false => liveness.read(pocketbase, session).await?.map(|outcome| (outcome.status, outcome.confidence)),
+    };
     let (status, confidence) = match ending {
         Some((status, confidence)) if status != LivenessStatus::Expired => (status, confidence),
         // A partner's word stays a claim; a browser's counts for nothing.
         _ if is_flow => {
             return Err(ApiError::session_conflict("This session has expired; create another, and complete it"));
         }
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     if !status.is_over() {
         return Err(ApiError::session_conflict("This session is not finished yet"));
     }
     let said = if liveness.is_live(status, confidence) { "live" } else { "not_live" };
-    if !verification.liveness_status.as_str().eq_ignore_ascii_case(said) {
+    if !claimed.liveness_status.as_str().eq_ignore_ascii_case(said) {
         return Err(differs("liveness_status"));
     }
     // A session that failed has no score, and whatever was claimed for it is none.
     let confidence = confidence.filter(|_| status == LivenessStatus::Succeeded);
-    if confidence.is_some_and(|score| (verification.liveness_confidence.value() - score).abs() > TOLERANCE) {
+    if confidence.is_some_and(|score| (claimed.liveness_confidence.value() - score).abs() > TOLERANCE) {
         return Err(differs("liveness_confidence"));
     }
-    verification.liveness_confidence = confidence.unwrap_or_default().try_into().map_err(ApiError::internal)?;
-    verification.liveness_status = said.parse().map_err(ApiError::internal)?;
-    verification.liveness_verified = true;
-    verification.liveness_session = Some(session.id.clone());
-    Ok(())
+    Ok(Some(Vouched {
+        session: session.id.clone(),
+        confidence: confidence.unwrap_or_default().try_into().map_err(ApiError::internal)?,
+        status: said.parse().map_err(ApiError::internal)?,
+    }))
 }
 
 fn differs(field: &str) -> ApiError {

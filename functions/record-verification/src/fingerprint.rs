@@ -111,9 +111,10 @@ impl Fingerprint {
         Ok(Self { http, settings })
     }
 
-    /// The verdict on device data; `None` where Fingerprint is not configured. One call; a second when the connection broke.
-    pub async fn check(&self, data: &Value) -> Option<Verdict> {
-        let key = self.settings.secret_key.as_ref()?;
+    /// The verdict on device data; `None` without data, and where Fingerprint is not configured. One call; a second when the
+    /// connection broke.
+    pub async fn check(&self, data: Option<&Value>) -> Option<Verdict> {
+        let (key, data) = (self.settings.secret_key.as_ref()?, data?);
         let claim = Claim::of(data);
         let Some(id) = claim.event() else { return Some(Verdict::of(Outcome::Fail, Some(Checks::default()))) };
         let url = format!("{}/v4/events/{id}", self.settings.base_url);

@@ -18,7 +18,7 @@ use lambda_http::http::header::RETRY_AFTER;
 use lambda_http::{Body, Request, Response};
 use liveness::Liveness;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::auth::Scope;
 use shared::backend::Backend;
 use shared::config::{AttemptSettings, Env, FingerprintSettings};
@@ -115,30 +115,19 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     if caller.is_flow() && profile.is_decided() {
         return Err(ApiError::already_decided());
     }
-    let files = files(&form, &profile)?;
-    let mut verification = verification(id, &form, source_ip, caller.is_flow())?;
     if caller.is_flow() && profile.flow_attempts_today >= state.attempts.per_day {
         return Err(too_many_attempts());
     }
-    let verdict = async {
-        match &verification.fingerprint {
-            Some(data) => state.fingerprint.check(data).await,
-            None => None,
-        }
-    };
+    let files = files(&form, &profile)?;
+    let mut verification = verification(id, &form, source_ip, caller.is_flow())?;
     let session = session?;
-    let ending = async {
-        match &session {
-            Some(session) => crosscheck::ending(&state.liveness, pocketbase, session).await,
-            None => Ok(None),
-        }
-    };
-    let (verdict, ending) = join(verdict, ending).await;
-    verification.fingerprint_verdict = verdict.map(|verdict| serde_json::json!(verdict));
-    let ending = ending?;
-    if let Some(session) = &session {
-        crosscheck::verify(&state.liveness, session, ending, caller.is_flow(), &mut verification)?;
+    let liveness = crosscheck::compare(&state.liveness, pocketbase, session.as_ref(), caller.is_flow(), &verification);
+    let device = state.fingerprint.check(verification.fingerprint.as_ref());
+    let (liveness, verdict) = join(liveness, device).await;
+    if let Some(liveness) = liveness? {
+        liveness.put_into(&mut verification);
     }
+    verification.fingerprint_verdict = verdict.map(|verdict| json!(verdict));
     let record = match caller.is_flow() {
         false => pocketbase.create_verification(&verification, &files).await.map_err(of_write)?,
         true => attempt(state, &profile, verification, &files).await?,
