@@ -1,5 +1,6 @@
 /// Face Liveness sessions: whose each is and, once it is over, what AWS said. A verification may use a session, and a session
-/// serves one verification.
+/// serves one verification. And a closer look at who is decided, since asking other services takes time in which a partner may
+/// decide.
 migrate(
   (app) => {
     const SERVICE = '@request.auth.collectionName = "users" && @request.auth.role = "service"';
@@ -15,6 +16,8 @@ migrate(
       new RelationField({ name: "profile", collectionId: idOf("profiles"), maxSelect: 1, cascadeDelete: true }),
       new SelectField({ name: "status", values: ["CREATED", ...OVER], maxSelect: 1, required: true }),
       new NumberField({ name: "confidence" }),
+      // "<UTC day>#<n>" of a session made with a flow token; the unique index makes the daily limit exact.
+      new TextField({ name: "flow_attempt", max: 16 }),
       new FileField({ name: "reference_image", maxSize: 5 * MB, maxSelect: 1, protected: true }),
       new FileField({ name: "audit_images", maxSize: 5 * MB, maxSelect: 4, protected: true }),
       // The boxes of the face: of the reference image, then of each audit image.
@@ -25,13 +28,11 @@ migrate(
       sessions.fields.add(field);
     }
     sessions.addIndex("idx_liveness_sessions_session_id", true, "session_id", "");
-    sessions.addIndex("idx_liveness_sessions_profile", false, "profile", "");
+    sessions.addIndex("idx_liveness_sessions_flow_attempt", true, "profile, flow_attempt", "flow_attempt != ''");
     Object.assign(sessions, {
       listRule: SERVICE,
       viewRule: SERVICE,
-      // A flow token's session is refused once its profile is decided, even when that happened since the look-up.
-      createRule: `${SERVICE} && (@request.query.by != "flow" ||
-        (profile.verification_status != "verified" && profile.verification_status != "rejected"))`,
+      createRule: SERVICE,
       // What AWS said is written once.
       updateRule: `${SERVICE} && ${OVER.map((status) => `status != "${status}"`).join(" && ")}`,
     });
@@ -42,6 +43,39 @@ migrate(
     history.fields.add(new JSONField({ name: "fingerprint_verdict", maxSize: 4096 }));
     history.addIndex("idx_verification_history_liveness_session", true, "liveness_session", "liveness_session != ''");
     app.save(history);
+
+    const overview = app.findCollectionByNameOrId("profile_overview");
+    const today = "CAST(date('now') AS TEXT) AS today";
+    if (!overview.viewQuery.includes(today)) throw new Error("profile_overview is not the view that this migration knows");
+    overview.viewQuery = overview.viewQuery.replace(
+      today,
+      `CAST((SELECT COUNT(*) FROM liveness_sessions AS l
+        WHERE l.profile = p.id AND substr(l.flow_attempt, 1, 10) = date('now')) AS INT) AS flow_sessions_today, ${today}`,
+    );
+    app.save(overview);
+
+    // A write that a flow token asked for (`?by=flow`) is refused once the profile is decided, in itself or as the last word of its
+    // history, even when the decision came between the look-up and the write.
+    app.save(
+      new Collection({
+        type: "view",
+        name: "undecided_profiles",
+        viewQuery: `
+          SELECT o.id FROM profile_overview AS o
+          WHERE lower(o.verification_status) NOT IN ('verified', 'rejected')
+            AND lower(coalesce(o.latest_status, '')) NOT IN ('verified', 'rejected')`,
+      }),
+    );
+    const undecided = (profile) =>
+      `${SERVICE} && (@request.query.by != "flow" || @collection.undecided_profiles.id ?= ${profile})`;
+    const profiles = app.findCollectionByNameOrId("profiles");
+    profiles.updateRule = undecided("id");
+    app.save(profiles);
+    for (const name of ["verification_history", "status_history", "liveness_sessions"]) {
+      const collection = app.findCollectionByNameOrId(name);
+      collection.createRule = undecided("profile");
+      app.save(collection);
+    }
   },
   () => {
     throw new Error("the schema is not taken back: restore a backup of the data folder instead");

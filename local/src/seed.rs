@@ -16,6 +16,9 @@ pub const SPECIMEN_PROFILE: &str = "specimen0000001";
 /// The `userID` that finds it.
 pub const SPECIMEN_USER: &str = "specimen";
 
+/// The id of a profile that has been redacted.
+pub const REDACTED_PROFILE: &str = "specimen0000002";
+
 /// The Face Liveness session whose result the sample events ask for.
 pub const SPECIMEN_SESSION: &str = "5bec1e50-0000-4000-8000-000000000001";
 
@@ -64,6 +67,11 @@ pub async fn seed(superuser: &Superuser, env: &Env) -> Result<(), Error> {
             "verification_status": "unverified",
         });
         superuser.create("profiles", specimen).await?;
+    }
+    if missing(superuser.find("profiles", &format!(r#"id="{REDACTED_PROFILE}""#)).await?) {
+        let dedupe_key = format!("redacted:{REDACTED_PROFILE}");
+        let redacted = json!({ "id": REDACTED_PROFILE, "team": TEAM, "dedupe_key": dedupe_key, "redacted": true });
+        superuser.create("profiles", redacted).await?;
     }
     if missing(superuser.find("liveness_sessions", &format!(r#"session_id="{SPECIMEN_SESSION}""#)).await?) {
         let session =

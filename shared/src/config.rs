@@ -354,11 +354,15 @@ impl AwsSettings {
     /// Reads the settings.
     ///
     /// # Errors
-    /// When the role's ARN or an endpoint is malformed.
+    /// When half a key is set, or the role's ARN or an endpoint is malformed.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         const ROLE: &str = "LIVENESS_CLIENT_ROLE_ARN";
         let owned = |name| env.get(name).map(str::to_owned);
-        let key = owned("AWS_ACCESS_KEY_ID").zip(owned("AWS_SECRET_ACCESS_KEY"));
+        let key = match (owned("AWS_ACCESS_KEY_ID"), owned("AWS_SECRET_ACCESS_KEY")) {
+            (Some(_), None) => return Err(malformed("AWS_ACCESS_KEY_ID", "needs AWS_SECRET_ACCESS_KEY beside it")),
+            (None, Some(_)) => return Err(malformed("AWS_SECRET_ACCESS_KEY", "needs AWS_ACCESS_KEY_ID beside it")),
+            (id, secret) => id.zip(secret),
+        };
         let liveness_client_role = owned(ROLE);
         let is_role =
             |arn: &String| arn.starts_with("arn:") && arn.contains(":role/") && (20..=2048).contains(&arn.len());
@@ -503,15 +507,21 @@ pub struct AttemptSettings {
     /// `MAX_VERIFICATION_ATTEMPTS`: verification records made with flow tokens per profile and UTC day, 1 to 1,000, 5 by
     /// default.
     pub per_day: u32,
+    /// `MAX_LIVENESS_SESSIONS`: sessions of Face Liveness made with flow tokens per profile and UTC day, 1 to 1,000, 20 by default:
+    /// some are spoilt by bad light, and AWS bills each.
+    pub sessions_per_day: u32,
 }
 
 impl AttemptSettings {
     /// Reads the settings.
     ///
     /// # Errors
-    /// When the variable is malformed.
+    /// When a variable is malformed.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        Ok(Self { per_day: env.number("MAX_VERIFICATION_ATTEMPTS", 5, 1..=1_000)? })
+        Ok(Self {
+            per_day: env.number("MAX_VERIFICATION_ATTEMPTS", 5, 1..=1_000)?,
+            sessions_per_day: env.number("MAX_LIVENESS_SESSIONS", 20, 1..=1_000)?,
+        })
     }
 }
 
@@ -579,7 +589,8 @@ mod tests {
     fn a_functions_own_role_is_not_a_configured_aws() {
         let configured = |variables: &[_]| AwsSettings::from_env(&env(variables)).unwrap().is_configured();
         assert!(!configured(&[]));
-        assert!(!configured(&[("AWS_ACCESS_KEY_ID", "AKIA")]));
+        assert!(AwsSettings::from_env(&env(&[("AWS_ACCESS_KEY_ID", "AKIA")])).is_err());
+        assert!(AwsSettings::from_env(&env(&[("AWS_SECRET_ACCESS_KEY", "s")])).is_err());
         let mut keys = vec![("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")];
         assert!(configured(&keys));
         keys.push(("AWS_SESSION_TOKEN", "t"));

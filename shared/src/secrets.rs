@@ -30,9 +30,10 @@ impl Secret {
     /// The variables of the process with the secret's put over them.
     pub(crate) fn over(&self, process: &Env) -> Env {
         let mut env = process.clone();
-        if self.variables.iter().any(|(name, _)| name == "AWS_ACCESS_KEY_ID") {
-            // Lambda's session token belongs to the role's key, which the secret's key takes the place of.
-            env.extend([("AWS_SESSION_TOKEN".to_owned(), String::new())]);
+        const KEY: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+        if self.variables.iter().any(|(name, value)| KEY.contains(&name.as_str()) && !value.is_empty()) {
+            // No part of the role's key is left beside a part of the secret's.
+            env.extend(KEY.map(|name| (name.to_owned(), String::new())));
         }
         env.extend(self.variables.iter().cloned());
         env
@@ -65,13 +66,13 @@ impl Secrets {
 }
 
 /// The variables in a secret. What is not a string (a number, or `JWT_CLIENTS_JSON` as the array that it is) is taken as its
-/// JSON; null as absent.
+/// JSON; null as not set, whatever the process has.
 fn variables(secret: &str) -> Option<Vec<(String, String)>> {
     let Ok(Value::Object(fields)) = serde_json::from_str(secret) else { return None };
-    let variables = fields.into_iter().filter_map(|(name, value)| match value {
-        Value::Null => None,
-        Value::String(text) => Some((name, text)),
-        other => Some((name, other.to_string())),
+    let variables = fields.into_iter().map(|(name, value)| match value {
+        Value::Null => (name, String::new()),
+        Value::String(text) => (name, text),
+        other => (name, other.to_string()),
     });
     Some(variables.collect())
 }
@@ -98,10 +99,13 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect();
-        let variables = variables(r#"{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s"}"#).unwrap();
-        let env = Secret { version: String::new(), variables }.over(&process);
+        let variables_of = |secret| Secret { version: String::new(), variables: variables(secret).unwrap() };
+        let env = variables_of(r#"{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s"}"#).over(&process);
         assert!(AwsSettings::from_env(&env).unwrap().has_long_term_key());
-        let none = Secret { version: String::new(), variables: Vec::new() }.over(&process);
-        assert!(!AwsSettings::from_env(&none).unwrap().has_long_term_key());
+        let half = variables_of(r#"{"AWS_ACCESS_KEY_ID": "AKIA"}"#);
+        assert!(AwsSettings::from_env(&half.over(&process)).is_err(), "half a key is none");
+        let none = variables_of(r#"{"AWS_ACCESS_KEY_ID": null}"#).over(&process);
+        // Null is "not set", also where the process has a value.
+        assert_eq!((none.get("AWS_ACCESS_KEY_ID"), none.get("AWS_SESSION_TOKEN")), (None, Some("t")));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, App, Recorder};
+use crate::support::{Answer, App, NO_AWS, Recorder};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/liveness-client";
 
@@ -69,7 +69,7 @@ async fn a_key_is_good_for_fifteen_minutes_and_two_actions_in_both_modes() {
 
 #[tokio::test]
 async fn without_a_long_term_key_or_a_role_it_is_501() {
-    for own in [&[("AWS_ACCESS_KEY_ID", "")][..], &UNDER_A_ROLE[..3]] {
+    for own in [&NO_AWS[..], &UNDER_A_ROLE[..3]] {
         let recorder = Recorder::new().await;
         let answer = ask(&app(&recorder, own).await).await;
         let expected = json!({

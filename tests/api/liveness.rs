@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, shared};
+use crate::support::{Answer, App, FormBody, JPEG, Mood, NO_AWS, Proxy, STATIC_KEY, shared};
 
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
@@ -87,6 +87,21 @@ async fn an_idempotency_key_has_limits() {
 }
 
 #[tokio::test]
+async fn a_person_has_so_many_sessions_a_day_however_many_they_ask_for_at_once() {
+    let app = App::with(&[("MAX_LIVENESS_SESSIONS", "6")]).await;
+    let (_, flow) = app.profile("postman").await;
+    let answers = join_all((0..15).map(|_| create(&app, &flow, None))).await;
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert_eq!((count(200), count(429)), (6, 9), "{answers:?}");
+    app.standins.requests();
+    let refused = create(&app, &flow, None).await;
+    assert_eq!((refused.status, &refused.body["error"]), (429, &json!("Too many Face Liveness sessions")));
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() <= 86_400);
+    assert!(calls_of(&app, "CreateFaceLivenessSession").is_empty(), "AWS is not troubled");
+    assert_eq!(create(&app, &app.token("postman").await, None).await.status, 200, "the limit is for people");
+}
+
+#[tokio::test]
 async fn audit_images_come_as_asked_for() {
     let app = App::new().await;
     let token = app.token("postman").await;
@@ -130,7 +145,7 @@ async fn a_result_is_kept_when_it_is_first_read_and_aws_is_not_asked_again() {
     assert_eq!(calls_of(&app, "GetFaceLivenessSessionResults").len(), 3);
     assert!(app.standins.end_session(&session, "forgotten"));
     // Also by a process that has never seen it, and where AWS is not configured any more.
-    for app in [app, App::with(&[("AWS_ACCESS_KEY_ID", "")]).await] {
+    for app in [app, App::with(&NO_AWS).await] {
         let again = results(&app, &flow, &session).await;
         assert_eq!((again.status, &again.body, again.header("cache-control")), (200, &first.body, "no-store"));
         assert_eq!(calls_of(&app, "GetFaceLivenessSessionResults"), [Value::Null; 0]);
@@ -387,7 +402,7 @@ async fn nobody_where_aws_should_be_is_504_and_one_throttled_attempt_is_not_noti
 #[tokio::test]
 async fn without_aws_sessions_are_501_and_verifications_are_claims() {
     for own in [
-        [("AWS_ACCESS_KEY_ID", ""), ("AWS_SESSION_TOKEN", "")],
+        NO_AWS,
         // A function's own role, which every function has, is not a configuration.
         [("AWS_ACCESS_KEY_ID", "ASIA"), ("AWS_SESSION_TOKEN", "token")],
     ] {

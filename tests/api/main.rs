@@ -12,6 +12,7 @@ mod documents;
 mod files;
 mod liveness;
 mod migrations;
+mod redaction;
 mod routes;
 mod sam;
 mod secrets;

@@ -152,7 +152,7 @@ fn secrets_of(binary: &str) -> &'static [&'static str] {
         "issue-token" => &["JWT_SECRET", "JWT_CLIENTS_JSON"],
         "issue-aws-credentials" => &["JWT_SECRET", "JWT_SECRET_PREVIOUS"],
         "analyze-document" => &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "OPENAI_API_KEY"],
-        "health" | "get-settings" | "create-liveness-session" | "get-liveness-results" => {
+        "health" | "get-settings" | "delete-profile" | "create-liveness-session" | "get-liveness-results" => {
             &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS"]
         }
         "record-verification" => &[

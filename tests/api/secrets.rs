@@ -60,15 +60,6 @@ async fn what_is_in_the_secret_need_not_be_in_the_variables() {
     assert_eq!(app.get("/api/aws/credentials").bearer(&token).send().await.status, 200);
 }
 
-#[tokio::test]
-async fn a_function_that_uses_no_secret_does_not_read_it() {
-    let recorder = Recorder::new().await;
-    let secret = Secret::new(&secret(&json!({}))).await;
-    let app = App::with(&[("AWS_ENDPOINT_URL_SECRETS_MANAGER", &recorder.url)]).await;
-    assert_eq!(app.get("/nowhere").send().await.status, 404);
-    assert!(recorder.bodies().is_empty() && !secret.arn.is_empty());
-}
-
 /// The secret that signs tokens is replaced; the one before it goes on verifying what it signed.
 #[tokio::test]
 async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {

@@ -32,7 +32,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{App, FormBody, JPEG, MP4, PNG, STATIC_KEY, assert_shape, unique};
+use crate::support::{App, FormBody, JPEG, MP4, NO_AWS, PNG, STATIC_KEY, assert_shape, unique};
 
 async fn app() -> App {
     App::with(&[("PUBLIC_HEALTH", "true"), ("PUBLIC_STATUS_LOOKUP", "true")]).await
@@ -382,7 +382,7 @@ async fn s001_create_face_liveness_session() {
         "challengeType": "FaceMovementAndLightChallenge",
     });
     assert_shape(&answer.body, &expected);
-    let app = App::with(&[("AWS_ACCESS_KEY_ID", "")]).await;
+    let app = App::with(&NO_AWS).await;
     let answer = app.post("/api/face-liveness/session").bearer(&app.token("postman").await).send().await;
     let expected = json!({
         "error": "AWS credentials not configured",

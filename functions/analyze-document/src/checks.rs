@@ -92,6 +92,10 @@ pub fn check(reading: &Reading, hints: &Hints<'_>, today: NaiveDate) -> Checks {
 fn check_digits(read: &Result<Mrz, NotRead>, document_type: &str) -> Check {
     let unknown = fail("The machine-readable zone has no form of ICAO Doc 9303.");
     match (read, document_type) {
+        // No check digit covers the code, and a visa's zone has fewer of them (Doc 9303-4, 4.2.2; 9303-7, 4.2.2).
+        (Ok(mrz), "passport") if !mrz.document_code.starts_with('P') => {
+            fail("The machine-readable zone is not a passport's.")
+        }
         (Ok(mrz), _) => match mrz.wrong_check_digits().as_slice() {
             [] => pass("Every check digit of the machine-readable zone is right."),
             wrong => fail(format!("Wrong check digits in the machine-readable zone: {}.", wrong.join(", "))),
@@ -186,11 +190,16 @@ fn hints_match(reading: &Reading, mrz: Option<&Mrz>, hints: &Hints<'_>) -> Check
         let digits = alphanumerics(hint);
         let printed =
             compared(&reading.document_number, |number| !digits.is_empty() && alphanumerics(number) == digits);
-        either(printed, mrz.map(|mrz| has_number(mrz, hint)))
+        // The number that is printed may be in the optional data; one that is only in the zone is the document's.
+        let zone = mrz.map(|mrz| match printed {
+            Some(_) => has_number(mrz, hint),
+            None => !digits.is_empty() && alphanumerics(&mrz.document_number) == digits,
+        });
+        both(printed, zone)
     };
     let full_name = |hint: &str| {
         let printed = compared(&reading.name, |name| name::contains(name, hint));
-        either(printed, mrz.map(|mrz| name::contains(&format!("{} {}", mrz.surname, mrz.given_names), hint)))
+        both(printed, mrz.map(|mrz| name::contains(&format!("{} {}", mrz.surname, mrz.given_names), hint)))
     };
     let given =
         |hint: Option<&str>, same: &dyn Fn(&str) -> Option<bool>| hint.filter(|hint| !hint.trim().is_empty()).map(same);
@@ -241,9 +250,9 @@ fn compared(field: &str, same: impl FnOnce(&str) -> bool) -> Option<bool> {
     (!field.trim().is_empty()).then(|| same(field))
 }
 
-/// Whether one of two comparisons holds; `None` where neither could be made.
-fn either(a: Option<bool>, b: Option<bool>) -> Option<bool> {
-    a.into_iter().chain(b).reduce(|a, b| a || b)
+/// Whether two comparisons hold, as far as they could be made; `None` where neither could.
+fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
+    a.into_iter().chain(b).reduce(|a, b| a && b)
 }
 
 fn pass(reason: impl Into<String>) -> Check {

@@ -18,7 +18,7 @@ use shared::upstream::{self, ReadError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The largest answer that is read, in bytes. A document's fields take about 1 kB.
-const MAX_ANSWER: usize = 1024 * 1024;
+const MAX_ANSWER: usize = 128 * 1024;
 
 /// The most tokens that a model may spend, its reasoning included: a document takes some 300, reasoning a few thousand.
 const MAX_TOKENS: u32 = 8_000;
@@ -76,7 +76,9 @@ struct Request<'a> {
 #[derive(Deserialize)]
 struct Completion {
     choices: Vec<Choice>,
-    usage: Option<Usage>,
+    /// Other servers than OpenAI's have it in other forms, or not at all.
+    #[serde(default)]
+    usage: Value,
 }
 
 #[derive(Deserialize)]
@@ -133,8 +135,7 @@ impl OpenAi {
         match response.status().as_u16() {
             200..=299 => reply(response).await,
             401 | 403 => Err(bad_answer("it does not take OPENAI_API_KEY").suspecting_secret()),
-            429 => Err(throttled(&response)),
-            status => Err(bad_answer(format!("status {status}"))),
+            status => Err(failure(status, response).await),
         }
     }
 
@@ -161,10 +162,12 @@ impl OpenAi {
     }
 }
 
-/// OpenAI's reasoning models are called o1, o3, o4-mini, gpt-5 and so on.
+/// OpenAI's models whose reasoning can be made shorter are called o3, o4-mini, gpt-5 and so on; not those made for chatting, nor
+/// the ones that always think long.
 fn is_reasoning(model: &str) -> bool {
-    let numbered = model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
-    numbered || model.starts_with("gpt-5")
+    let numbered =
+        model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|first: char| matches!(first, '3'..='9')));
+    (numbered || model.starts_with("gpt-5")) && !model.contains("-chat") && !model.contains("-pro")
 }
 
 async fn reply(response: Response) -> Result<Reply, ApiError> {
@@ -183,16 +186,34 @@ async fn reply(response: Response) -> Result<Reply, ApiError> {
         _ => {}
     }
     let text = choice.message.content.filter(|text| !text.is_empty()).ok_or_else(|| bad_answer("an empty answer"))?;
-    Ok(Reply { text, usage: completion.usage })
+    Ok(Reply { text, usage: serde_json::from_value(completion.usage).ok() })
 }
 
-fn throttled(response: &Response) -> ApiError {
+/// What a refusal means, by its code; its words may repeat what was sent.
+async fn failure(status: u16, response: Response) -> ApiError {
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let seconds = header.unwrap_or(RETRY_SECONDS).min(MAX_RETRY_AFTER);
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
-        .message("The model takes no more requests just now; try again shortly")
-        .header(RETRY_AFTER, &seconds.to_string())
-        .because("OpenAI throttles")
+    let body: Value = match upstream::read(response, MAX_ANSWER).await {
+        Ok(body) => serde_json::from_slice(&body).unwrap_or_default(),
+        Err(_) => Value::Null,
+    };
+    let code = body.pointer("/error/code").and_then(Value::as_str).unwrap_or_default();
+    let is_plain = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let code = if is_plain { code } else { "" };
+    match (status, code) {
+        (429, "insufficient_quota") => bad_answer("the account's quota is used up"),
+        (429, _) => {
+            let seconds = header.unwrap_or(RETRY_SECONDS).min(MAX_RETRY_AFTER);
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
+                .message("The model takes no more requests just now; try again shortly")
+                .header(RETRY_AFTER, &seconds.to_string())
+                .because("OpenAI throttles")
+        }
+        (400, "image_content_policy_violation") => refused("the content policy forbids the image"),
+        (400, code) if code.contains("image") => {
+            ApiError::invalid_field("document_front", "cannot be read as an image").because(format!("OpenAI: {code}"))
+        }
+        (status, code) => bad_answer(format!("status {status} {code}")),
+    }
 }
 
 /// A model's failure in words of ours: its own may repeat what it was sent.
@@ -218,10 +239,10 @@ mod tests {
 
     #[test]
     fn reasoning_models_are_known_by_their_names() {
-        for model in ["o1", "o3-mini", "o4-mini", "gpt-5", "gpt-5.1-mini"] {
+        for model in ["o3", "o3-mini", "o4-mini", "gpt-5", "gpt-5.1-mini"] {
             assert!(is_reasoning(model), "{model}");
         }
-        for model in ["gpt-4o", "gpt-4.1", "ollama", "openchat", "llava"] {
+        for model in ["gpt-4o", "gpt-4.1", "ollama", "openchat", "llava", "o1-mini", "o3-pro", "gpt-5-chat-latest"] {
             assert!(!is_reasoning(model), "{model}");
         }
     }

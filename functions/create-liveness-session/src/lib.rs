@@ -7,11 +7,12 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use liveness::{CHALLENGE, Liveness};
 use serde::{Deserialize, Serialize};
-use shared::auth::Scope;
+use shared::auth::{Caller, Scope};
 use shared::backend::Backend;
-use shared::config::Env;
+use shared::config::{AttemptSettings, Env};
 use shared::http::{ApiError, StartError, json_response, parse_json, read_json, request_id};
-use shared::types::SessionId;
+use shared::pocketbase::{Error, LivenessStatus, NewLivenessSession, ProfileOverview};
+use shared::types::{RecordId, SessionId};
 
 /// The most audit images that AWS gives.
 const MAX_AUDIT_IMAGES: u8 = 4;
@@ -22,6 +23,7 @@ const MAX_KEY: usize = 255;
 /// What is made once in a process's life.
 pub struct State {
     backend: Backend,
+    attempts: AttemptSettings,
     liveness: Liveness,
 }
 
@@ -31,7 +33,11 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self { liveness: Liveness::from_env(env).await?, backend: Backend::from_env(env).await? })
+        Ok(Self {
+            attempts: AttemptSettings::from_env(env)?,
+            liveness: Liveness::from_env(env).await?,
+            backend: Backend::from_env(env).await?,
+        })
     }
 }
 
@@ -55,28 +61,68 @@ struct SessionView {
 ///
 /// # Errors
 /// 400 for a bad body or `Idempotency-Key`; 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose profile is
-/// gone; 409 for one whose profile is decided; 429 when AWS throttles; 501 where AWS is not configured; PocketBase's and AWS's
+/// gone; 409 for one whose profile is decided; 429 when AWS throttles, or a person has used up the sessions of a day; 501 where AWS is not configured; PocketBase's and AWS's
 /// failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.bearer(request.headers())?;
     caller.require(Scope::FaceLivenessWrite)?;
     let wanted = wanted(&request)?;
-    // AWS takes a token with other settings for a mistake: they are part of what makes a request the same.
+    // The settings are part of what makes a request the same: AWS may not give a session other ones than it has.
     let audit_images = wanted.audit_images_limit.to_string();
     let key = idempotency_key(&request)?;
     let request_token = authenticator.name_for(&caller, &["face-liveness-session", &audit_images, &key])?;
-    if let Some(profile) = caller.flow_profile() {
-        let profile = pocketbase.profile_overview(profile, caller.teams()).await?;
-        if profile.ok_or_else(ApiError::profile_not_found)?.is_decided() {
-            return Err(ApiError::already_decided());
-        }
-    }
+    let profile = match caller.flow_profile() {
+        Some(profile) => Some(state.may_have_another(profile, &caller).await?),
+        None => None,
+    };
     let session_id = state.liveness.create_session(&request_token, wanted.audit_images_limit.into()).await?;
-    let kept = pocketbase.create_liveness_session(&session_id, caller.own_team(), caller.flow_profile()).await;
-    kept.map_err(|error| ApiError::of_write(error, caller.is_flow()))?;
+    let mut session = NewLivenessSession {
+        session_id: session_id.clone(),
+        team: caller.own_team().cloned(),
+        profile: caller.flow_profile().cloned(),
+        status: LivenessStatus::Created,
+        flow_attempt: None,
+    };
+    match profile {
+        Some(profile) => state.keep_numbered(&profile, &mut session).await?,
+        None => pocketbase.create_liveness_session(&session).await?,
+    }
     let message = "Face Liveness session created successfully";
     Ok(json_response(StatusCode::OK, &SessionView { success: true, session_id, message, challenge_type: CHALLENGE }))
+}
+
+impl State {
+    /// The profile of a flow token, if it may have another session.
+    async fn may_have_another(&self, profile: &RecordId, caller: &Caller) -> Result<ProfileOverview, ApiError> {
+        let profile = self.backend.pocketbase.profile_overview(profile, caller.teams()).await?;
+        let profile = profile.ok_or_else(ApiError::profile_not_found)?;
+        if profile.is_decided() {
+            return Err(ApiError::already_decided());
+        }
+        if profile.flow_sessions_today >= self.attempts.sessions_per_day {
+            return Err(too_many_sessions());
+        }
+        Ok(profile)
+    }
+
+    /// Keeps a session as one of those that a person has in a day. Of two that take the same number, the index lets one have it, and
+    /// the other takes the next: no race gets past the limit.
+    async fn keep_numbered(&self, profile: &ProfileOverview, session: &mut NewLivenessSession) -> Result<(), ApiError> {
+        for number in profile.flow_sessions_today + 1..=self.attempts.sessions_per_day {
+            session.flow_attempt = Some(format!("{}#{number}", profile.today));
+            match self.backend.pocketbase.create_liveness_session(session).await {
+                Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
+                outcome => return outcome.map_err(|error| ApiError::of_write(error, true)),
+            }
+        }
+        Err(too_many_sessions())
+    }
+}
+
+fn too_many_sessions() -> ApiError {
+    let message = "This profile has used up its sessions for today; try again tomorrow (UTC)";
+    ApiError::too_many_today("Too many Face Liveness sessions", message)
 }
 
 fn wanted(request: &Request) -> Result<Wanted, ApiError> {

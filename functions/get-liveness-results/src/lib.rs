@@ -94,7 +94,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     Ok(response)
 }
 
-/// Scores and images are shown of a session that succeeded: of any other they would mean nothing. Audit images that would make the
+/// Scores and images are shown of a session that succeeded: of any other they would mean nothing. Images that would make the
 /// answer too large for Lambda are left out; AWS's are some 100 kB each.
 fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> ResultView<'_> {
     let succeeded = outcome.status == LivenessStatus::Succeeded;
@@ -111,7 +111,7 @@ fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> Resu
         confidence_score: outcome.confidence.filter(|_| succeeded),
         is_live,
         images: succeeded.then(|| ImagesView {
-            reference_image: outcome.reference_image.map(show),
+            reference_image: outcome.reference_image.filter(|image| image.bytes.len() <= MAX_IMAGES).map(show),
             audit_images: outcome.audit_images.into_iter().take_while(fits).map(show).collect(),
         }),
     }

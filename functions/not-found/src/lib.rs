@@ -15,7 +15,7 @@ pub const ROUTES: &[(&str, &[Method])] = &[
     ("/api/face-liveness/session", &[Method::POST]),
     ("/api/ollama/document-analysis", &[Method::POST]),
     ("/api/profiles/create", &[Method::POST]),
-    ("/api/profiles/{id}", &[Method::GET, Method::PATCH]),
+    ("/api/profiles/{id}", &[Method::GET, Method::PATCH, Method::DELETE]),
     ("/api/settings", &[Method::GET]),
     ("/api/status_history/{id}", &[Method::POST]),
     ("/api/verification_history/{id}", &[Method::POST]),

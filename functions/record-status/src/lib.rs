@@ -54,6 +54,17 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         return Err(ApiError::insufficient_scope(Scope::StatusHistoryWrite)
             .message("A flow token can record new_status pending and no other"));
     }
+    let liveness = [
+        ("liveness_session_id", given.liveness_session_id.is_some()),
+        ("liveness_confidence", given.liveness_confidence.is_some()),
+        ("liveness_status", given.liveness_status.is_some()),
+    ];
+    // A browser's word on this counts for nothing: what AWS said stands in its verification.
+    if let Some((field, _)) = liveness.into_iter().find(|(_, is_given)| caller.is_flow() && *is_given) {
+        return Err(ApiError::insufficient_scope(Scope::StatusHistoryWrite)
+            .with("field", field)
+            .message(format!("A flow token cannot set {field}")));
+    }
     let (verification, is_decided) = look_up(state, &caller, &id, verification.as_deref()).await?;
     if caller.is_flow() && is_decided {
         return Err(ApiError::already_decided());

@@ -21,6 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// The largest answer that is read, in bytes. An event takes some 10 kB.
 const MAX_ANSWER: usize = 256 * 1024;
 
+/// The longest id of a visitor that is kept, in bytes. Fingerprint's have 20.
+const MAX_VISITOR: usize = 64;
+
 /// How far ahead of ours Fingerprint's clock may be, in milliseconds.
 const CLOCK_SKEW: i64 = 60_000;
 
@@ -124,7 +127,8 @@ impl Fingerprint {
             outcome => outcome,
         };
         let response = match response {
-            Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+            // The id is the browser's: one that Fingerprint cannot read is none of its events.
+            Ok(response) if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
                 return Some(Verdict::of(Outcome::Fail, Some(Checks::default())));
             }
             Ok(response) if response.status().is_success() => response,
@@ -135,7 +139,15 @@ impl Fingerprint {
             Ok(body) => serde_json::from_slice(&body).map_err(|_| "no event of version 4".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        Some(event.map_or_else(unavailable, |event| self.judge(event, &claim)))
+        let is_short = |event: &Event| {
+            let visitor = event.identification.as_ref().and_then(|identification| identification.visitor_id.as_ref());
+            visitor.is_none_or(|visitor| visitor.len() <= MAX_VISITOR)
+        };
+        Some(match event {
+            Ok(event) if is_short(&event) => self.judge(event, &claim),
+            Ok(_) => unavailable("a visitor whose id is too long".to_owned()),
+            Err(cause) => unavailable(cause),
+        })
     }
 
     fn judge(&self, event: Event, claim: &Claim<'_>) -> Verdict {

@@ -11,10 +11,8 @@ mod fingerprint;
 
 use std::net::IpAddr;
 
-use chrono::{NaiveTime, Utc};
 use futures_util::future::join;
 use lambda_http::http::StatusCode;
-use lambda_http::http::header::RETRY_AFTER;
 use lambda_http::{Body, Request, Response};
 use liveness::Liveness;
 use serde::Serialize;
@@ -241,11 +239,8 @@ fn fingerprint(form: &Form) -> Result<Option<Value>, ApiError> {
 }
 
 fn too_many_attempts() -> ApiError {
-    let now = Utc::now().time();
-    let until_midnight = 86_400 - now.signed_duration_since(NaiveTime::MIN).num_seconds();
-    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many verification attempts")
-        .message("This profile has used up its attempts for today; try again tomorrow (UTC)")
-        .header(RETRY_AFTER, &until_midnight.to_string())
+    let message = "This profile has used up its attempts for today; try again tomorrow (UTC)";
+    ApiError::too_many_today("Too many verification attempts", message)
 }
 
 impl<'a> From<&'a VerificationRecord> for VerificationView<'a> {

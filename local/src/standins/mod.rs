@@ -122,8 +122,9 @@ impl StandIns {
 }
 
 async fn choose_trouble(State(standins): State<StandIns>, Path(operation): Path<String>, trouble: String) -> Response {
-    // The AWS SDKs try again, and whoever rehearses a failure means that to fail too.
-    if standins.trouble(&operation, trouble.trim(), 2) {
+    // AWS's SDKs try some failures again, and whoever rehearses one means that to fail too.
+    let attempts = if matches!(trouble.trim(), "throttled" | "failing" | "slow") { 2 } else { 1 };
+    if standins.trouble(&operation, trouble.trim(), attempts) {
         StatusCode::NO_CONTENT.into_response()
     } else {
         (StatusCode::BAD_REQUEST, "send throttled, denied, failing, slow or malformed\n").into_response()

@@ -44,6 +44,11 @@ pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMa
         Some(Trouble::Malformed) => return page(),
         None => {}
     }
+    match chosen {
+        "bad_image" => return error(StatusCode::BAD_REQUEST, "image_parse_error"),
+        "no_quota" => return error(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota"),
+        _ => {}
+    }
     let schema = &request["response_format"]["json_schema"]["schema"];
     let content = filled(schema, &said).to_string();
     let (message, finish_reason) = match chosen {

@@ -57,6 +57,11 @@ impl Caller {
         matches!(self.kind, Kind::Flow(_))
     }
 
+    /// Who it is, for the audit: the client's id, else the token's subject.
+    pub fn name(&self) -> &str {
+        self.client_id.as_deref().unwrap_or(&self.subject)
+    }
+
     /// The one profile that a flow token opens.
     pub fn flow_profile(&self) -> Option<&RecordId> {
         match &self.kind {

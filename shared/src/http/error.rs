@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use chrono::{NaiveTime, Utc};
 use lambda_http::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Response};
@@ -146,6 +147,15 @@ impl ApiError {
             pocketbase::Error::Refused if is_flow => Self::already_decided(),
             error => error.into(),
         }
+    }
+
+    /// 429 for a person who has used up what a day has.
+    pub fn too_many_today(error: &str, message: &str) -> Self {
+        let now = Utc::now().time();
+        let until_midnight = 86_400 - now.signed_duration_since(NaiveTime::MIN).num_seconds();
+        Self::new(StatusCode::TOO_MANY_REQUESTS, error)
+            .message(message)
+            .header(RETRY_AFTER, &until_midnight.to_string())
     }
 
     /// 413 with what fits.

@@ -44,7 +44,9 @@ pub fn parse_json<T: DeserializeOwned>(object: Value) -> Result<T, ApiError> {
 /// serde's messages quote the value, which may be personal: of a wrong type only the expected one is told.
 fn said_of_type(message: &str) -> String {
     match message.split_once(", expected ") {
-        Some((_, expected)) => format!("must be {}", expected.replace("f64", "a number")),
+        Some((_, expected)) => {
+            format!("must be {}", expected.replace("f64", "a number").replace("u8", "a small whole number"))
+        }
         None => message.to_owned(),
     }
 }

@@ -60,7 +60,10 @@ pub struct Service<S> {
 struct Current<S> {
     state: Arc<S>,
     version: String,
+    /// When the secret was last known to be this one.
     read: Instant,
+    /// When reading it was last tried.
+    tried: Instant,
 }
 
 impl<S: Send + Sync> Service<S> {
@@ -79,7 +82,8 @@ impl<S: Send + Sync> Service<S> {
             None => make(&process).await?,
         };
         let version = secret.map(|secret| secret.version).unwrap_or_default();
-        let current = Mutex::new(Current { state: Arc::new(state), version, read: Instant::now() });
+        let now = Instant::now();
+        let current = Mutex::new(Current { state: Arc::new(state), version, read: now, tried: now });
         Ok(Self { make, handle, process, secrets, current })
     }
 
@@ -132,12 +136,15 @@ impl<S: Send + Sync> Service<S> {
     /// leaves the state as it was: it was good so far.
     async fn refreshed(&self, secrets: &Secrets, age: Duration) -> Arc<S> {
         let mut current = self.current.lock().await;
-        if current.read.elapsed() >= age {
-            current.read = Instant::now();
+        if current.read.elapsed() >= age && current.tried.elapsed() >= REREAD_PAUSE {
+            current.tried = Instant::now();
             match secrets.read().await {
-                Ok(secret) if secret.version == current.version => {}
+                Ok(secret) if secret.version == current.version => current.read = current.tried,
                 Ok(secret) => match (self.make)(&secret.over(&self.process)).await {
-                    Ok(state) => (current.state, current.version) = (Arc::new(state), secret.version),
+                    Ok(state) => {
+                        (current.state, current.version) = (Arc::new(state), secret.version);
+                        current.read = current.tried;
+                    }
                     Err(error) => tracing::error!(cause = ?error, "the secret has changed and cannot be used"),
                 },
                 Err(error) => tracing::warn!(cause = %error, "going on with the secret as it was read before"),

@@ -62,6 +62,21 @@ pub struct LivenessOutcome {
     pub audit_images: Vec<LivenessImage>,
 }
 
+/// A session to be kept.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewLivenessSession {
+    /// AWS's id of it.
+    pub session_id: SessionId,
+    /// Whose it is.
+    pub team: Option<Team>,
+    /// The profile of the flow token that it is made with.
+    pub profile: Option<RecordId>,
+    /// `CREATED`.
+    pub status: LivenessStatus,
+    /// `<UTC day>#<n>` for a session made with a flow token: unique per profile, which makes a daily limit exact.
+    pub flow_attempt: Option<String>,
+}
+
 /// A session as it is stored.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LivenessSession {
@@ -110,17 +125,11 @@ impl PocketBase {
     /// Keeps whose a new session is. A session that is there already was made by the same request, sent again.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a flow token whose profile is decided; else when PocketBase fails.
-    pub async fn create_liveness_session(
-        &self,
-        session_id: &SessionId,
-        team: Option<&Team>,
-        profile: Option<&RecordId>,
-    ) -> Result<(), Error> {
-        let writer = if profile.is_some() { Writer::Flow } else { Writer::Partner };
-        let fields = serde_json::json!({
-            "session_id": session_id, "team": team, "profile": profile, "status": LivenessStatus::Created,
-        });
+    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided; else
+    /// when PocketBase fails.
+    pub async fn create_liveness_session(&self, session: &NewLivenessSession) -> Result<(), Error> {
+        let writer = if session.flow_attempt.is_some() { Writer::Flow } else { Writer::Partner };
+        let fields = serde_json::to_value(session).map_err(|error| Error::BadAnswer(error.to_string()))?;
         match self.create::<Written>("liveness_sessions", writer, Payload::Json(&fields)).await {
             Err(Error::NotUnique(field)) if field == "session_id" => Ok(()),
             outcome => outcome.map(|_| ()),

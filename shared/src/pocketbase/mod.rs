@@ -9,6 +9,7 @@ mod filter;
 mod liveness_sessions;
 mod partners;
 mod profiles;
+mod redaction;
 mod session;
 mod settings;
 mod status_history;
@@ -27,7 +28,9 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use error::Error;
-pub use liveness_sessions::{BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus};
+pub use liveness_sessions::{
+    BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus, NewLivenessSession,
+};
 pub use partners::{KeyKind, Partner};
 pub use profiles::{
     DedupeKey, NewProfile, ProfileChanges, ProfileOverview, ProfileRecord, Reused, VerificationSummary,

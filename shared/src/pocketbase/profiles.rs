@@ -92,6 +92,8 @@ pub struct ProfileOverview {
     verification: VerificationSummary,
     /// How many verification records flow tokens have made today.
     pub flow_attempts_today: u32,
+    /// How many sessions of Face Liveness flow tokens have made today.
+    pub flow_sessions_today: u32,
     /// The UTC day that PocketBase counts in, as `YYYY-MM-DD`.
     pub today: String,
 }

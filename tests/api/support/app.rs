@@ -89,6 +89,7 @@ struct Functions {
     create_liveness_session: OnceCell<Service<create_liveness_session::State>>,
     get_liveness_results: OnceCell<Service<get_liveness_results::State>>,
     issue_aws_credentials: OnceCell<Service<issue_aws_credentials::State>>,
+    delete_profile: OnceCell<Service<delete_profile::State>>,
     create_profile: OnceCell<Service<create_profile::State>>,
     get_profile: OnceCell<Service<get_profile::State>>,
     get_settings: OnceCell<Service<get_settings::State>>,
@@ -202,6 +203,7 @@ impl App {
             "analyze-document" => call!(analyze_document),
             "create-liveness-session" => call!(create_liveness_session),
             "create-profile" => call!(create_profile),
+            "delete-profile" => call!(delete_profile),
             "get-liveness-results" => call!(get_liveness_results),
             "get-profile" => call!(get_profile),
             "get-settings" => call!(get_settings),
@@ -285,8 +287,14 @@ impl Ask<'_> {
         let (parts, body) = response.into_parts();
         assert_eq!(parts.headers.get("x-request-id").unwrap(), &*request_id);
         assert_ne!(parts.status, StatusCode::INTERNAL_SERVER_ERROR, "{body:?}");
-        assert_eq!(parts.headers["content-type"], "application/json");
-        let (status, body) = (parts.status.as_u16(), serde_json::from_slice(&body).expect("every answer is JSON"));
+        let status = parts.status.as_u16();
+        let body = if status == 204 {
+            assert!(body.is_empty() && !parts.headers.contains_key("content-type"));
+            Value::Null
+        } else {
+            assert_eq!(parts.headers["content-type"], "application/json");
+            serde_json::from_slice(&body).expect("every answer is JSON")
+        };
         if function != "not-found" {
             openapi::judge(&self.method, &route, status, &body);
         }

@@ -22,6 +22,9 @@ pub const STATIC_KEY: &str = "your-secret-api-key-1";
 pub const SECRET_KEY: &str = "sk_development_partner_secret";
 pub const PUBLISHABLE_KEY: &str = "pk_development_partner_publishable";
 
+/// Takes the stand-in's key of AWS away.
+pub const NO_AWS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+
 /// A name that no other test uses.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{:016x}", rand::random::<u64>())

@@ -13,6 +13,8 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_norway::from_str(&text).expect("openapi.yaml is YAML that JSON can hold")
 });
 
+static NO_BODY: LazyLock<Value> = LazyLock::new(|| json!({ "type": "null" }));
+
 pub fn document() -> &'static Value {
     &DOCUMENT
 }
@@ -41,7 +43,9 @@ pub fn judge(method: &str, path: &str, status: u16, body: &Value) {
         let response = responses
             .get(status.to_string())
             .unwrap_or_else(|| panic!("openapi.yaml knows no {status} of {method} {path}: {body}"));
-        let made = Arc::new(validator(&resolved(response)["content"]["application/json"]["schema"]));
+        // What has no content has no body.
+        let schema = &resolved(response)["content"]["application/json"]["schema"];
+        let made = Arc::new(validator(if schema.is_null() { &NO_BODY } else { schema }));
         VALIDATORS.lock().unwrap().insert(key, made.clone());
         made
     });

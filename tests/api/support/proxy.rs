@@ -31,6 +31,8 @@ pub enum Mood {
     HangingUp,
     /// Hangs up on whoever would change something, and passes other calls on.
     RefusingWrites,
+    /// Passes so many calls on, and hangs up on all that follow.
+    After(usize),
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
     /// Passes calls on, but stops for two seconds at one point of one.
@@ -128,10 +130,23 @@ impl Inner {
     }
 }
 
+/// A body that ends in an error makes the server cut the connection.
+fn cut() -> Response {
+    let cut = futures_util::stream::iter([Err::<String, _>(std::io::Error::other("cut"))]);
+    Response::new(Body::from_stream(cut))
+}
+
 async fn pass(State(inner): State<Inner>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     inner.calls.lock().unwrap().push(format!("{} {}", parts.method, parts.uri.path()));
-    let mood = *inner.mood.lock().unwrap();
+    let mood = {
+        let mut mood = inner.mood.lock().unwrap();
+        let now = *mood;
+        if let Mood::After(calls @ 1..) = now {
+            *mood = Mood::After(calls - 1);
+        }
+        now
+    };
     match mood {
         Mood::Silent => tokio::time::sleep(Duration::from_secs(60)).await,
         Mood::Html(status) => {
@@ -148,13 +163,16 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         Mood::ThrottlingFiles if parts.uri.path().starts_with("/api/files/profiles/") => {
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "9")], "{}").into_response();
         }
-        Mood::RefusingWrites if parts.method != Method::GET => {
-            let cut = futures_util::stream::iter([Err::<String, _>(std::io::Error::other("cut"))]);
-            return Response::new(Body::from_stream(cut));
-        }
+        Mood::After(0) => return cut(),
+        Mood::RefusingWrites if parts.method != Method::GET => return cut(),
         Mood::Nonsense => return r#"{"token":1,"record":[],"items":[{"id":7}]}"#.into_response(),
         Mood::Pausing(Stage::Reading) if parts.method == Method::GET => inner.pause().await,
-        Mood::Honest | Mood::HangingUp | Mood::RefusingWrites | Mood::ThrottlingFiles | Mood::Pausing(_) => {}
+        Mood::Honest
+        | Mood::After(_)
+        | Mood::HangingUp
+        | Mood::RefusingWrites
+        | Mood::ThrottlingFiles
+        | Mood::Pausing(_) => {}
     }
     let mut headers = parts.headers;
     for hop in [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
@@ -172,9 +190,7 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         inner.pause().await;
     }
     if mood == Mood::HangingUp {
-        // A body that ends in an error makes the server cut the connection.
-        let cut = futures_util::stream::iter([Err::<String, _>(std::io::Error::other("cut"))]);
-        return Response::new(Body::from_stream(cut));
+        return cut();
     }
     let (status, mut headers) = (answer.status(), answer.headers().clone());
     headers.remove(header::TRANSFER_ENCODING);

@@ -1,0 +1,241 @@
+//! DELETE /api/profiles/{id}: a person's data goes, the histories stay.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{App, FormBody, JPEG, Mood, PNG, Proxy, shared, unique};
+
+/// What must be found nowhere afterwards.
+const PERSONAL: [&str; 12] = [
+    "Anna Eriksson",
+    "L898902C3",
+    "anna@example.com",
+    "+65 1234",
+    "1 Specimen Street",
+    "1974-08-12",
+    "203.0.113.7",
+    "198.51.100.9",
+    "SpecimenVisitor00001",
+    "Anna's notes",
+    "female",
+    ".jpg",
+];
+
+/// A person with everything that there can be of one; its `userID`, its id and its flow token.
+async fn person(app: &App) -> (String, String, String) {
+    let token = app.token("postman").await;
+    let user = unique("user");
+    let person = json!({
+        "userID": user, "name": "Anna Eriksson", "documentType": "passport", "documentNumber": "L898902C3", "country": "UTO",
+        "phoneNumber": "+65 1234", "email": "anna@example.com", "gender": "female", "ipAddress": "198.51.100.9", "language": "xx-yy",
+    });
+    let created = app.post("/api/profiles/create").bearer(&token).json(&person).send().await;
+    let (id, flow) = (created.text("/id"), created.text("/flow_token"));
+    let files = FormBody::new().file("document_front", JPEG).file("document_back", PNG).file("facial_photo", JPEG);
+    assert_eq!(app.patch(&format!("/api/profiles/{id}")).bearer(&flow).form(files).send().await.status, 200);
+    for by_flow in [true, false, false] {
+        let session = if by_flow { app.session(&flow, "live").await } else { app.session(&token, "live").await };
+        let form = FormBody::new()
+            .text("liveness_session_id", &session)
+            .text("liveness_confidence", "95.5")
+            .text("liveness_status", "live")
+            .text("document_type", "passport")
+            .text("document_number", "L898902C3")
+            .text("country", "UTO")
+            .text("name", "Anna Eriksson")
+            .text("address", "1 Specimen Street")
+            .text("gender", "female")
+            .text("date_of_birth", "1974-08-12")
+            .text("fingerprint", r#"{"event_id":"good.1","visitor_id":"SpecimenVisitor00001"}"#);
+        let caller = if by_flow { &flow } else { &token };
+        let verified = app.post(&format!("/api/verification_history/{id}")).bearer(caller).form(form).send().await;
+        assert_eq!(verified.status, 201, "{verified:?}");
+    }
+    // One that was never used.
+    app.session(&flow, "live").await;
+    let status = json!({ "previous_status": "pending", "new_status": "verified", "notes": "Anna's notes" });
+    assert_eq!(app.post(&format!("/api/status_history/{id}")).bearer(&token).json(&status).send().await.status, 201);
+    (user, id, flow)
+}
+
+/// All records that belong to a profile.
+async fn records(id: &str) -> Vec<Value> {
+    let superuser = shared().await.superuser().await.unwrap();
+    let mut records = Vec::new();
+    for (collection, filter) in [
+        ("profiles", format!("id=\"{id}\"")),
+        ("verification_history", format!("profile=\"{id}\"")),
+        ("status_history", format!("profile=\"{id}\"")),
+        (
+            "liveness_sessions",
+            format!("profile=\"{id}\" || verification_history_via_liveness_session.profile ?= \"{id}\""),
+        ),
+    ] {
+        records.extend(superuser.find(collection, &filter).await.unwrap());
+    }
+    records
+}
+
+async fn delete(app: &App, id: &str) -> u16 {
+    app.ask("DELETE", &format!("/api/profiles/{id}")).bearer(&app.token("postman").await).send().await.status
+}
+
+fn personal(records: &[Value]) -> Vec<&'static str> {
+    let text = Value::from(records.to_vec()).to_string();
+    PERSONAL.into_iter().filter(|personal| text.contains(personal)).collect()
+}
+
+#[tokio::test]
+async fn a_person_is_gone_and_the_histories_stay_without_them() {
+    let app = App::new().await;
+    let (user, id, flow) = person(&app).await;
+    let before = records(&id).await;
+    assert_eq!((before.len(), personal(&before).len()), (9, PERSONAL.len()), "{:?}", personal(&before));
+    let file = {
+        let server = shared().await;
+        let token = server.superuser().await.unwrap().call(Method::POST, "/api/files/token", None).await.unwrap();
+        let (name, token) = (before[0]["document_front"].as_str().unwrap(), token["token"].as_str().unwrap());
+        format!("{}/api/files/profiles/{id}/{name}?token={token}", server.url)
+    };
+    assert_eq!(reqwest::get(&file).await.unwrap().status(), 200);
+
+    for _ in 0..2 {
+        assert_eq!(delete(&app, &id).await, 204);
+    }
+    let after = records(&id).await;
+    assert_eq!((after.len(), personal(&after)), (before.len(), vec![]));
+    assert!(!Value::from(after.clone()).to_string().contains(&user));
+    assert!(after.iter().all(|record| record["redacted"] == true));
+    assert_eq!(reqwest::get(&file).await.unwrap().status(), 404, "the file itself is gone");
+    for (before, after) in before.iter().zip(&after) {
+        for kept in
+            ["id", "team", "status", "previous_status", "new_status", "liveness_status", "liveness_verified", "created"]
+        {
+            assert_eq!(before[kept], after[kept], "{kept} stays");
+        }
+    }
+    let audit = shared().await.superuser().await.unwrap().find("audit", &format!("subject=\"{id}\"")).await.unwrap();
+    assert_eq!(audit.len(), 1);
+    assert_eq!((&audit[0]["action"], &audit[0]["actor"]), (&json!("profile.redacted"), &json!("postman")));
+
+    // No route finds the profile, and the same person is somebody new.
+    let token = app.token("postman").await;
+    let path = format!("/api/profiles/{id}");
+    let status = json!({ "previous_status": "a", "new_status": "pending", "notes": "n" });
+    for bearer in [&token, &flow] {
+        assert_eq!(app.get(&path).bearer(bearer).send().await.status, 404);
+        assert_eq!(
+            app.patch(&path).bearer(bearer).form(FormBody::new().file("facial_photo", JPEG)).send().await.status,
+            404
+        );
+        assert_eq!(
+            app.post(&format!("/api/status_history/{id}")).bearer(bearer).json(&status).send().await.status,
+            404
+        );
+    }
+    assert_eq!(app.post("/api/face-liveness/session").bearer(&flow).send().await.status, 404);
+    let again = app.post("/api/profiles/create").bearer(&token).json(&json!({ "userID": user })).send().await;
+    assert!(again.status == 201 && again.text("/id") != id);
+}
+
+#[tokio::test]
+async fn only_the_profiles_team_may_and_nobody_else_learns_that_it_is_there() {
+    let app = App::new().await;
+    let (id, flow) = app.profile("postman").await;
+    let ask =
+        async |token: &str, id: &str| app.ask("DELETE", &format!("/api/profiles/{id}")).bearer(token).send().await;
+    let other = app.token("other").await;
+    assert_eq!(ask(&other, &id).await.body, ask(&other, "abc123def456ghi").await.body);
+    for (token, status) in [(other, 404), (flow, 403), (app.token("limited").await, 403)] {
+        assert_eq!(ask(&token, &id).await.status, status);
+    }
+    assert_eq!(ask(&app.token("postman").await, "not-an-id").await.status, 404);
+    assert_eq!(app.get(&format!("/api/profiles/{id}")).bearer(&app.token("postman").await).send().await.status, 200);
+    assert_eq!(ask(&app.token("root").await, &id).await.status, 204);
+}
+
+/// Interrupted after each of its calls, it is finished by the next.
+#[tokio::test]
+async fn what_was_interrupted_is_finished_by_the_next() {
+    let proxy = Proxy::new().await;
+    let app = App::new().await;
+    let (_, id, _) = person(&app).await;
+    let mut interrupted = 0;
+    for calls in 0.. {
+        let behind = App::behind(&proxy, &[]).await;
+        proxy.set(Mood::Honest);
+        delete(&behind, "abc123def456ghi").await;
+        proxy.set(Mood::After(calls));
+        match delete(&behind, &id).await {
+            503 => interrupted += 1,
+            204 => break,
+            status => panic!("{status} after {calls} calls"),
+        }
+        assert_eq!(
+            app.get(&format!("/api/profiles/{id}")).bearer(&app.token("postman").await).send().await.status,
+            if calls > 2 { 404 } else { 200 }
+        );
+    }
+    assert!(interrupted > 8, "{interrupted}");
+    assert_eq!(personal(&records(&id).await), [""; 0]);
+    let audit = shared().await.superuser().await.unwrap().find("audit", &format!("subject=\"{id}\"")).await.unwrap();
+    assert_eq!(audit.len(), 1);
+}
+
+/// The rules of PocketBase let the service account redact, and change nothing else of a history.
+#[tokio::test]
+async fn a_history_can_be_redacted_and_not_rewritten() {
+    let app = App::new().await;
+    let (_, id, _) = person(&app).await;
+    let server = shared().await;
+    let settings = crate::support::settings();
+    let credentials =
+        json!({ "identity": settings.get("PB_USER_EMAIL"), "password": settings.get("PB_USER_PASSWORD") });
+    let http = reqwest::Client::new();
+    let url = format!("{}/api/collections/users/auth-with-password", server.url);
+    let signed_in: Value = http.post(url).json(&credentials).send().await.unwrap().json().await.unwrap();
+    let token = signed_in["token"].as_str().unwrap();
+    let emptied = json!({
+        "redacted": true, "document_number": "", "country": "", "name": "", "address": "", "gender": "", "date_of_birth": "",
+        "ip_address": "", "facial_photo": "", "document_front": "", "document_back": "",
+    });
+    let with = |field: &str, value: Value| {
+        let mut body = emptied.clone();
+        body[field] = value;
+        body
+    };
+    let superuser = server.superuser().await.unwrap();
+    let records = superuser.find("verification_history", &format!("profile=\"{id}\"")).await.unwrap();
+    let record = records[0]["id"].as_str().unwrap();
+    for (body, status) in [
+        (json!({ "name": "Somebody" }), 404),
+        (json!({ "redacted": true }), 404),
+        (with("name", "Somebody".into()), 404),
+        (with("status", "verified".into()), 404),
+        (with("liveness_verified", true.into()), 404),
+        (with("redacted", false.into()), 404),
+        (emptied.clone(), 200),
+        (emptied.clone(), 404),
+    ] {
+        let url = format!("{}/api/collections/verification_history/records/{record}", server.url);
+        let answer = http.patch(url).header("authorization", token).json(&body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{body}");
+    }
+    let url = |collection: &str, id: &str| format!("{}/api/collections/{collection}/records/{id}", server.url);
+    let status = superuser.find("status_history", &format!("profile=\"{id}\"")).await.unwrap();
+    for body in [json!({ "notes": "x" }), json!({ "redacted": true, "notes": "", "new_status": "verified" })] {
+        let answer =
+            http.patch(url("status_history", status[0]["id"].as_str().unwrap())).header("authorization", token);
+        assert_eq!(answer.json(&body).send().await.unwrap().status(), 404, "{body}");
+    }
+    let session =
+        superuser.find("liveness_sessions", &format!("profile=\"{id}\" && status=\"SUCCEEDED\"")).await.unwrap();
+    for body in [
+        json!({ "confidence": 99.9 }),
+        json!({ "redacted": true, "reference_image": "", "audit_images": "", "confidence": 1 }),
+    ] {
+        let answer =
+            http.patch(url("liveness_sessions", session[0]["id"].as_str().unwrap())).header("authorization", token);
+        assert_eq!(answer.json(&body).send().await.unwrap().status(), 404, "{body}");
+    }
+}
