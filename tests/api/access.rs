@@ -276,6 +276,16 @@ async fn a_flow_token_decides_nothing() {
         let answer = app.post(&format!("/api/status_history/{id}")).bearer(&flow).json(&body).send().await;
         assert_eq!(answer.status, 403, "{status}");
     }
+    for (field, value) in [
+        ("liveness_session_id", json!(CLAIM)),
+        ("liveness_confidence", json!(99.9)),
+        ("liveness_status", json!("live")),
+    ] {
+        let mut body = status_body();
+        body[field] = value;
+        let answer = app.post(&format!("/api/status_history/{id}")).bearer(&flow).json(&body).send().await;
+        assert_eq!((answer.status, &answer.body["field"]), (403, &json!(field)), "{answer:?}");
+    }
     let form = verification_form(&app.session(&flow, "live").await)
         .text("status", "verified")
         .text("verification_status", "verified")
@@ -431,30 +441,42 @@ async fn a_decision_made_while_a_flow_token_is_writing_stands() {
     }
 }
 
-/// The same for a decision that the partner keeps in the history alone: the entry is stored, and is not the last word.
+/// The same for a decision that the partner keeps in the history alone.
 #[tokio::test]
-async fn an_entry_of_a_flow_token_is_not_the_last_word_beside_a_partners_decision() {
+async fn a_decision_in_the_history_made_while_a_flow_token_is_writing_stands() {
     let proxy = Proxy::new().await;
     let slow = App::behind(&proxy, &[]).await;
     let app = App::new().await;
     let token = app.token("postman").await;
     let (id, flow) = app.profile("postman").await;
-    let (route, flow) = ("POST /api/status_history/{id}", format!("Bearer {flow}"));
-    call(&slow, route, "abc123def456ghi", None).await;
-    proxy.set(Mood::Pausing(Stage::Read));
+    let session = slow.session(&flow, "live").await;
+    let flow = format!("Bearer {flow}");
     let record = async |status: &str| {
         let body = json!({ "previous_status": "unverified", "new_status": status, "notes": "By hand" });
         let path = format!("/api/status_history/{id}");
         assert_eq!(app.post(&path).bearer(&token).json(&body).send().await.status, 201);
     };
-    let decide = async {
-        proxy.paused().await;
-        record("rejected").await;
-    };
-    futures_util::join!(call(&slow, route, &id, Some(("authorization", &flow))), decide);
-    proxy.set(Mood::Honest);
+    for route in [
+        "PATCH /api/profiles/{id}",
+        "POST /api/status_history/{id}",
+        "POST /api/verification_history/{id}",
+        "POST /api/face-liveness/session",
+    ] {
+        record("in_review").await;
+        call(&slow, route, "abc123def456ghi", None).await;
+        proxy.set(Mood::Pausing(Stage::Read));
+        let decide = async {
+            proxy.paused().await;
+            record("Rejected").await;
+        };
+        let write = call_with(&slow, route, &id, &session, Some(("authorization", &flow)));
+        let (answer, ()) = futures_util::join!(write, decide);
+        proxy.set(Mood::Honest);
+        assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile already decided")), "{route}");
+    }
+    let route = "POST /api/status_history/{id}";
     let status = async || app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await.text("/data/status");
-    assert_eq!(status().await, "rejected");
+    assert_eq!(status().await, "Rejected");
     assert_eq!(call(&app, route, &id, Some(("authorization", &flow))).await.status, 409);
     // The partner opens it again.
     record("in_review").await;

@@ -82,7 +82,7 @@ async fn a_device_fails_by_the_check_that_it_does_not_pass() {
 #[tokio::test]
 async fn fingerprint_being_down_loses_no_record() {
     let app = App::new().await;
-    for trouble in ["throttled", "denied", "failing", "malformed", "slow"] {
+    for trouble in ["throttled", "denied", "failing", "malformed", "endless", "slow"] {
         let verdict = verdict(&app, &data(&format!("{trouble}.1"))).await;
         assert_eq!((&verdict["result"], &verdict["checks"]), (&json!("unavailable"), &Value::Null), "{trouble}");
     }

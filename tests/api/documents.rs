@@ -147,6 +147,19 @@ async fn instructions_to_the_model_change_nothing_that_is_computed() {
     assert_eq!(results(&told), expected);
     assert_eq!((&expected["not_expired"], &expected["mrz_matches_document"]), (&json!("fail"), &json!("fail")));
 
+    // It is deceived about a field, and the zone with its check digits contradicts it.
+    for (field, value, check) in [
+        ("date_of_expiry", "2044-04-15", "mrz_matches_document"),
+        ("name", "Eve Evil", "mrz_matches_document"),
+        ("document_number", "X1", "mrz_matches_document"),
+    ] {
+        let deceived = read(&app, &changed(field, value.into())).await;
+        assert_eq!(results(&deceived)[check], "fail", "{field}");
+    }
+    app.standins.requests();
+    let form = FormBody::new().file("document_front", &photo(&obeyed)).text("full_name_hint", ORDER);
+    assert_eq!(analyze(&app, form).await.status, 200);
+
     // The hints went to the model as JSON, as the person's words and not as ours.
     let request = app.standins.requests().remove(0)["chat"].clone();
     let instructions = request["messages"][0].clone();
@@ -226,6 +239,8 @@ async fn the_failures_of_the_model_are_told_apart() {
         ("malformed", 502),
         ("failing", 502),
         ("denied", 502),
+        ("no_quota", 502),
+        ("bad_image", 400),
         ("throttled", 429),
         ("slow", 504),
     ] {

@@ -1,4 +1,5 @@
-//! Checks of a reading that are computed, so that neither the model nor a text on the document has a say in them.
+//! Checks of a reading that are computed: neither the model's opinion nor a text on the document has a say in them. What the
+//! model reads wrongly is noticed where the MRZ contradicts it, and nowhere else.
 //!
 //! | Check | `pass` | `fail` | `not_applicable` |
 //! | --- | --- | --- | --- |
@@ -181,6 +182,8 @@ fn dates_plausible(reading: &Reading, mrz: Option<&Mrz>, today: NaiveDate) -> Ch
     }
 }
 
+/// Hints are compared with what is printed, and with the MRZ where nothing printed was read. That the two agree is for
+/// `mrz_matches_document` to say.
 fn hints_match(reading: &Reading, mrz: Option<&Mrz>, hints: &Hints<'_>) -> Check {
     let kind = |hint: &str| {
         let hint = document_type(hint);
@@ -190,16 +193,13 @@ fn hints_match(reading: &Reading, mrz: Option<&Mrz>, hints: &Hints<'_>) -> Check
         let digits = alphanumerics(hint);
         let printed =
             compared(&reading.document_number, |number| !digits.is_empty() && alphanumerics(number) == digits);
-        // The number that is printed may be in the optional data; one that is only in the zone is the document's.
-        let zone = mrz.map(|mrz| match printed {
-            Some(_) => has_number(mrz, hint),
-            None => !digits.is_empty() && alphanumerics(&mrz.document_number) == digits,
-        });
-        both(printed, zone)
+        let zone = || mrz.map(|mrz| !digits.is_empty() && alphanumerics(&mrz.document_number) == digits);
+        printed.or_else(zone)
     };
     let full_name = |hint: &str| {
         let printed = compared(&reading.name, |name| name::contains(name, hint));
-        both(printed, mrz.map(|mrz| name::contains(&format!("{} {}", mrz.surname, mrz.given_names), hint)))
+        let zone = || mrz.map(|mrz| name::contains(&format!("{} {}", mrz.surname, mrz.given_names), hint));
+        printed.or_else(zone)
     };
     let given =
         |hint: Option<&str>, same: &dyn Fn(&str) -> Option<bool>| hint.filter(|hint| !hint.trim().is_empty()).map(same);
@@ -248,11 +248,6 @@ fn same_day(printed: &str, zone: Option<NaiveDate>) -> Option<bool> {
 /// `None` where the field was not read.
 fn compared(field: &str, same: impl FnOnce(&str) -> bool) -> Option<bool> {
     (!field.trim().is_empty()).then(|| same(field))
-}
-
-/// Whether two comparisons hold, as far as they could be made; `None` where neither could.
-fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
-    a.into_iter().chain(b).reduce(|a, b| a && b)
 }
 
 fn pass(reason: impl Into<String>) -> Check {
@@ -333,6 +328,8 @@ mod tests {
             ("Passport", lines(TD3), Pass, "right"),
             ("id card", lines(TD3), Pass, "right"),
             ("passport", wrong.clone(), Fail, ": date_of_birth, composite."),
+            // A visa's zone has fewer check digits, and no check digit covers what says that it is one.
+            ("passport", lines(&["V<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", TD3[1]]), Fail, "not a passport's"),
             ("driving licence", wrong, Fail, ": date_of_birth, composite."),
             ("passport", vec![], Fail, "none was read"),
             ("ID card", vec![], NotApplicable, "No machine"),
@@ -454,6 +451,9 @@ mod tests {
         let unread = Reading::default();
         let zone = Reading { mrz_lines: lines(TD3), ..Reading::default() };
         let whole = specimen();
+        // What is printed counts: that the zone says something else is another check's.
+        let other = with(|reading| (reading.document_number, reading.name) = ("X1".to_owned(), "Eve Evil".to_owned()));
+        assert_eq!(checked(&other).mrz_matches_document.result, Fail);
         for (reading, kind, number, full_name, result, part) in [
             (&whole, "", " ", "\t", NotApplicable, "No hint"),
             (&whole, "Passport", "l898902-C3", "eriksson anna", Pass, "as the hints"),
@@ -471,6 +471,9 @@ mod tests {
                 "type differs, document_number differs, full_name differs.",
             ),
             (&zone, "", "L898902C3", "Anna Eriksson", Pass, "as the hints"),
+            (&zone, "", "ZE184226B", "", Fail, "document_number differs."),
+            (&other, "", "L898902C3", "Anna Eriksson", Fail, "document_number differs, full_name differs."),
+            (&other, "", "X1", "Eve Evil", Pass, "as the hints"),
             (&zone, "passport", "", "", Fail, "document_type was not read."),
             (
                 &unread,

@@ -27,7 +27,7 @@ pub(super) async fn event(Path(id): Path<String>, headers: HeaderMap) -> Respons
         Some(Trouble::Failing) => return error(StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         Some(Trouble::Slow) => tokio::time::sleep(SLOW).await,
         Some(Trouble::Malformed) => return page(),
-        None if !["good", "stale", "replayed", "bot", "other"].contains(&kind) => {
+        None if !["good", "stale", "replayed", "bot", "other", "endless"].contains(&kind) => {
             return error(StatusCode::NOT_FOUND, "event_not_found");
         }
         None => {}
@@ -41,7 +41,11 @@ pub(super) async fn event(Path(id): Path<String>, headers: HeaderMap) -> Respons
         "url": "https://app.identivia.com/",
         "ip_address": "203.0.113.7",
         "identification": {
-            "visitor_id": if kind == "other" { "AnotherVisitor000002" } else { VISITOR },
+            "visitor_id": match kind {
+                "other" => "AnotherVisitor000002".to_owned(),
+                "endless" => VISITOR.repeat(1_000),
+                _ => VISITOR.to_owned(),
+            },
             "confidence": { "score": 1, "version": "1.1" },
             "visitor_found": true,
             "first_seen_at": timestamp,
