@@ -363,7 +363,7 @@ async fn upstream_calls_are_as_few_as_promised() {
     // The first call signs in.
     app.get("/api/face-liveness/results/00000000-0000-4000-8000-000000000000").bearer(&flow).send().await;
     // The hosted flow. A session that the results have been read of is known by its record alone.
-    for (is_read, calls) in [(true, 3), (false, 4)] {
+    for (is_read, calls) in [(true, 4), (false, 5)] {
         proxy.calls();
         let session = app.session(&flow, "live").await;
         assert_eq!(proxy.calls().len(), 2, "a session");

@@ -3,7 +3,8 @@
 //! Liveness is what AWS said of the session, where that can be known, and a device is checked with Fingerprint. Files that the
 //! request does not bring are copied from the profile, through this process but not into it. Everything is written at once.
 //!
-//! PocketBase calls: three, two at once to see the profile and the session and one to write, and those for the files copied.
+//! PocketBase calls: three, two at once to see the profile and the session and one to write, and those for the files copied; with
+//! a flow token one more, to see that the profile is still open.
 //! AWS is asked once, and the answer kept, when nobody has read the session's result yet; Fingerprint once.
 
 mod crosscheck;
@@ -17,7 +18,7 @@ use lambda_http::{Body, Request, Response};
 use liveness::Liveness;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::auth::Scope;
+use shared::auth::{Caller, Scope};
 use shared::backend::Backend;
 use shared::config::{AttemptSettings, Env, FingerprintSettings};
 use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, source_ip, success};
@@ -109,13 +110,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let profile = pocketbase.profile_overview(&id, caller.teams());
     let session = crosscheck::session(pocketbase, &caller, &id, &claimed);
     let (profile, session) = join(profile, session).await;
-    let profile = profile?.ok_or_else(ApiError::profile_not_found)?;
-    if caller.is_flow() && profile.is_decided() {
-        return Err(ApiError::already_decided());
-    }
-    if caller.is_flow() && profile.flow_attempts_today >= state.attempts.per_day {
-        return Err(too_many_attempts());
-    }
+    let profile = state.open(&caller, profile?)?;
     let files = files(&form, &profile)?;
     let mut verification = verification(id, &form, source_ip, caller.is_flow())?;
     let session = session?;
@@ -128,9 +123,27 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     verification.fingerprint_verdict = verdict.map(|verdict| json!(verdict));
     let record = match caller.is_flow() {
         false => pocketbase.create_verification(&verification, &files).await.map_err(of_write)?,
-        true => attempt(state, &profile, verification, &files).await?,
+        true => {
+            // Asking others may have taken seconds, in which the partner may have decided.
+            let profile = pocketbase.profile_overview(&verification.profile, caller.teams()).await?;
+            attempt(state, &state.open(&caller, profile)?, verification, &files).await?
+        }
     };
     Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
+}
+
+impl State {
+    /// The profile, if this caller may add to it.
+    fn open(&self, caller: &Caller, profile: Option<ProfileOverview>) -> Result<ProfileOverview, ApiError> {
+        let profile = profile.ok_or_else(ApiError::profile_not_found)?;
+        if caller.is_flow() && profile.is_decided() {
+            return Err(ApiError::already_decided());
+        }
+        if caller.is_flow() && profile.flow_attempts_today >= self.attempts.per_day {
+            return Err(too_many_attempts());
+        }
+        Ok(profile)
+    }
 }
 
 /// Adds the record as one of the attempts that a person has in a day.
