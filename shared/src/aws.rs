@@ -1,7 +1,7 @@
 //! What all clients of AWS have in common: where they call, as whom, how long they wait, and what a failure means.
 
 use std::error::Error;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -66,11 +66,22 @@ where
         _ if is_refusal(code) => ApiError::new(StatusCode::FORBIDDEN, "AWS access denied")
             .message("AWS refused this deployment's credentials or permissions; its operator can mend that")
             .suspecting_secret(),
-        _ => {
-            ApiError::new(StatusCode::BAD_GATEWAY, "Bad gateway").message("AWS answered unexpectedly; try again later")
-        }
+        _ => return bad_answer(said(error)),
     };
     told.because(said(error))
+}
+
+/// 502 for an answer of AWS's that cannot be used.
+pub fn bad_answer(cause: impl Display) -> ApiError {
+    ApiError::new(StatusCode::BAD_GATEWAY, "Bad gateway")
+        .message("AWS answered unexpectedly; try again later")
+        .because(cause)
+}
+
+/// 501 where there is neither a long-term key nor a role for browsers.
+pub fn not_configured() -> ApiError {
+    ApiError::new(StatusCode::NOT_IMPLEMENTED, "AWS credentials not configured")
+        .message("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set in environment variables")
 }
 
 /// What an error says, and the errors behind it. The SDK's own `DisplayErrorContext` would add the answer's body, which may

@@ -119,10 +119,8 @@ impl OpenAi {
     /// model that refuses or breaks off.
     pub async fn ask(&self, question: &Question<'_>) -> Result<Reply, ApiError> {
         let Some(key) = &self.settings.api_key else {
-            return Err(ApiError::not_configured(
-                "OpenAI not configured",
-                "OPENAI_API_KEY must be set in environment variables",
-            ));
+            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "OpenAI not configured")
+                .message("OPENAI_API_KEY must be set in environment variables"));
         };
         let body = self.request(question);
         let url = format!("{}/chat/completions", self.settings.base_url);

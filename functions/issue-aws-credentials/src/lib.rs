@@ -89,12 +89,7 @@ struct CredentialsView {
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     state.authenticator.bearer(request.headers())?.require(Scope::AwsCredentialsRead)?;
     let credentials = match &state.keys {
-        Keys::NotConfigured => {
-            return Err(ApiError::not_configured(
-                "AWS credentials not configured",
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set in environment variables",
-            ));
-        }
+        Keys::NotConfigured => return Err(aws::not_configured()),
         Keys::Federated(client) => {
             let request = client.get_federation_token().name(SESSION_NAME).duration_seconds(LIFETIME);
             let answer = request.policy(&state.policy).send().await.map_err(|error| aws::failure(&error))?;
@@ -106,11 +101,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             request.send().await.map_err(|error| aws::failure(&error))?.credentials
         }
     };
-    let view = credentials.and_then(view).ok_or_else(|| {
-        ApiError::new(StatusCode::BAD_GATEWAY, "Bad gateway")
-            .message("AWS answered unexpectedly; try again later")
-            .because("STS gave no credentials")
-    })?;
+    let view = credentials.and_then(view).ok_or_else(|| aws::bad_answer("STS gave no credentials"))?;
     let mut response = success(StatusCode::OK, None, view);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

@@ -8,7 +8,6 @@ use aws_sdk_rekognition::operation::get_face_liveness_session_results::GetFaceLi
 use aws_sdk_rekognition::types::{
     AuditImage, ChallengePreference, ChallengeType, CreateFaceLivenessSessionRequestSettings, LivenessSessionStatus,
 };
-use lambda_http::http::StatusCode;
 use shared::aws;
 use shared::config::{AwsSettings, ConfigError, Env, LivenessSettings};
 use shared::http::ApiError;
@@ -39,12 +38,7 @@ impl Liveness {
     }
 
     fn client(&self) -> Result<&Client, ApiError> {
-        self.client.as_ref().ok_or_else(|| {
-            ApiError::not_configured(
-                "AWS credentials not configured",
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set in environment variables",
-            )
-        })
+        self.client.as_ref().ok_or_else(aws::not_configured)
     }
 
     /// A new session; the same one again for the same `request_token` (at most 64 of `A-Z a-z 0-9 _ -`).
@@ -61,7 +55,7 @@ impl Liveness {
             .build();
         let request = self.client()?.create_face_liveness_session().settings(settings);
         let made = request.client_request_token(request_token).send().await.map_err(|error| aws::failure(&error))?;
-        made.session_id().parse().map_err(bad_answer)
+        made.session_id().parse().map_err(aws::bad_answer)
     }
 
     /// What AWS says of a session now, kept when the session is over; `None` for one that AWS does not know (any more).
@@ -102,12 +96,12 @@ fn outcome(answer: GetFaceLivenessSessionResultsOutput) -> Result<LivenessOutcom
         LivenessSessionStatus::Succeeded => LivenessStatus::Succeeded,
         LivenessSessionStatus::Failed => LivenessStatus::Failed,
         LivenessSessionStatus::Expired => LivenessStatus::Expired,
-        _ => return Err(bad_answer("an unknown status")),
+        _ => return Err(aws::bad_answer("an unknown status")),
     };
     let confidence = answer.confidence.map(decimal);
     if status == LivenessStatus::Succeeded && !confidence.is_some_and(|confidence| (0.0..=100.0).contains(&confidence))
     {
-        return Err(bad_answer("a success without a score from 0 to 100"));
+        return Err(aws::bad_answer("a success without a score from 0 to 100"));
     }
     Ok(LivenessOutcome {
         status,
@@ -131,10 +125,4 @@ fn image(image: AuditImage) -> Option<LivenessImage> {
 /// The number that AWS wrote: 95.51 and not the 95.51000213623047 that its nearest `f32` would be as `f64`.
 fn decimal(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
-}
-
-fn bad_answer(cause: impl std::fmt::Display) -> ApiError {
-    ApiError::new(StatusCode::BAD_GATEWAY, "Bad gateway")
-        .message("AWS answered unexpectedly; try again later")
-        .because(cause)
 }

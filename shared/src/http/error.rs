@@ -180,11 +180,6 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error").because(cause)
     }
 
-    /// 501 for a service that this deployment has no credentials for.
-    pub fn not_configured(error: &str, message: &str) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, error).message(message)
-    }
-
     /// 504 for an upstream that did not answer in time.
     pub fn upstream_timeout(cause: impl Display) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Upstream timeout")
