@@ -19,6 +19,6 @@ pub fn init() {
     let filter = EnvFilter::try_new(format!("{},{QUIET}", level.to_lowercase()));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(format!("info,{QUIET}")));
     let logger = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_target(false);
-    // The runtime's span repeats ids in every line. Only the first call in a process installs anything.
-    let _ = logger.with_current_span(false).with_span_list(false).try_init();
+    // The current span is a request's; the list would add the runtime's own. Only the first call in a process installs anything.
+    let _ = logger.with_current_span(true).with_span_list(false).try_init();
 }

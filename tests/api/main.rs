@@ -18,6 +18,7 @@ mod sam;
 mod secrets;
 mod seeds;
 mod stack;
+mod standins;
 mod support;
 mod token_endpoint;
 mod tokens;

@@ -174,3 +174,39 @@ pub fn variables(env: &Env, standins: &str, moto: &str) -> Vec<(&'static str, St
     }
     variables
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(variables: &[(&str, &str)]) -> Env {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_service_is_stood_in_for_exactly_where_no_key_names_the_real_one() {
+        let stood_in = |variables: &[_]| {
+            let variables = super::variables(&env(variables), "http://standins", "http://moto");
+            ["AWS_ENDPOINT_URL", "OPENAI_BASE_URL", "FINGERPRINT_BASE_URL"]
+                .map(|name| variables.iter().any(|(variable, _)| *variable == name))
+        };
+        assert_eq!(stood_in(&[]), [true; 3]);
+        assert_eq!(stood_in(&[("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")]), [false, true, true]);
+        assert_eq!(stood_in(&[("OPENAI_API_KEY", "sk-real")]), [true, false, true]);
+        assert_eq!(stood_in(&[("FINGERPRINT_SECRET_KEY", "real")]), [true, true, false]);
+    }
+
+    #[test]
+    fn a_specimen_is_read_wherever_it_stands_in_an_image() {
+        for image in [
+            "specimen:{\"name\":\"Anna\"}",
+            "\0\0specimen:{\"name\":\"Anna\"} and more {",
+            "x specimen:{\"name\":\"Anna\"}\n",
+        ] {
+            assert_eq!(specimen(image.as_bytes())["name"], "Anna", "{image}");
+        }
+        for image in ["", "specimen:", "specimen:{", "specimen:{\"name\"", "no specimen"] {
+            assert_eq!(specimen(image.as_bytes()), Value::Null, "{image}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use lambda_http::http::header::{HeaderName, HeaderValue};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response, service_fn};
 use tokio::sync::Mutex;
+use tracing::Instrument;
 
 use super::{ApiError, StartError};
 use crate::config::Env;
@@ -92,7 +93,9 @@ impl<S: Send + Sync> Service<S> {
         let started = Instant::now();
         let request_id = request_id(&request);
         let time_left = time_left(&request);
-        let handled = AssertUnwindSafe(self.handled(request)).catch_unwind();
+        // What is logged on the way is found by the same id.
+        let span = tracing::info_span!("request", request_id);
+        let handled = AssertUnwindSafe(self.handled(request)).catch_unwind().instrument(span);
         let outcome = match tokio::time::timeout(time_left, handled).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(ApiError::internal("the handler panicked")),
