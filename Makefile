@@ -38,6 +38,11 @@ token: $(TOOLS) .env ## Print a development token
 	@cargo build --quiet --workspace
 	@$(WITH_ENV) target/debug/local token
 
+.PHONY: partner
+partner: $(TOOLS) .env ## Add a partner, rotate or revoke its keys: make partner ARGS="add 'Acme Ltd' --team team_9"
+	@cargo build --quiet --package local
+	@$(WITH_ENV) target/debug/local partner $(ARGS)
+
 .PHONY: test
 test: $(TOOLS) ## Run all tests
 	cargo build --workspace --bins

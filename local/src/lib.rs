@@ -2,6 +2,7 @@
 //! ([`demo`]), and passing servers for tests and measurements ([`server`]). Never shipped.
 
 pub mod demo;
+pub mod partner;
 pub mod pocketbase;
 pub mod seed;
 pub mod server;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use local::pocketbase::{Superuser, wait_for};
 use local::standins::{self, StandIns};
-use local::{Error, demo, seed};
+use local::{Error, demo, partner, seed};
 use shared::auth::TokenIssuer;
 use shared::config::{
     ApiKeySettings, AttemptSettings, AwsSettings, Env, FingerprintSettings, JwtSettings, LinkSettings,
@@ -34,6 +34,11 @@ enum Command {
         /// The command and its arguments.
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
+    },
+    /// Add partners, and rotate and revoke their keys.
+    Partner {
+        #[command(subcommand)]
+        action: partner::Action,
     },
     /// Print a bearer token of the development client.
     Token,
@@ -70,6 +75,10 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             let (program, arguments) = command.split_first().ok_or_else(|| Error::new("no command"))?;
             let variables = stand_in_variables(env)?;
             Err(Error::new(std::process::Command::new(program).args(arguments).envs(variables).exec().to_string()))
+        }
+        Command::Partner { action } => {
+            println!("{}", partner::run(&superuser(env).await?, &action).await?);
+            Ok(())
         }
         Command::Token => {
             let clients = TokenClientSettings::from_env(env)?.clients;

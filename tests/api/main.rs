@@ -12,6 +12,7 @@ mod documents;
 mod files;
 mod liveness;
 mod migrations;
+mod partners;
 mod redaction;
 mod routes;
 mod sam;

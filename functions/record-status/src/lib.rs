@@ -40,7 +40,7 @@ struct StatusView<'a> {
 ///
 /// # Errors
 /// 400 for missing or invalid fields, or a verification that is not the profile's; 401; 403 for a missing scope, another
-/// profile than a flow token's, or a flow token that records anything but `pending`; 404; 409 for a flow token once the
+/// profile than a flow token's, or a flow token that records anything but `pending` or liveness values; 404; 409 for a flow token once the
 /// profile is decided; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let id = path_id(&request);

@@ -171,7 +171,7 @@ async fn attempt(
 fn of_write(error: Error) -> ApiError {
     match error {
         Error::NotUnique(field) if field == "liveness_session" => ApiError::session_conflict(
-            "This session has been used for another verification; create another, and complete it",
+            "This session has been used for a verification already: the profile shows it. Or create another session",
         ),
         error => error.into(),
     }

@@ -1,0 +1,49 @@
+//! `make partner`: keys that are shown once, replaced and revoked.
+
+use local::partner::{Action, Key, run};
+use serde_json::{Value, json};
+
+use crate::support::{App, shared, unique};
+
+/// What a key may do now, asked by a process that remembers none.
+async fn create(key: &str) -> u16 {
+    let app = App::new().await;
+    let body = json!({ "userID": unique("user") });
+    app.post("/api/profiles/create").key(key).json(&body).send().await.status
+}
+
+fn keys(said: &str) -> Vec<&str> {
+    said.split_whitespace().filter(|word| word.starts_with("sk_") || word.starts_with("pk_")).collect()
+}
+
+#[tokio::test]
+async fn a_partners_keys_work_until_they_are_rotated_or_revoked() {
+    let superuser = shared().await.superuser().await.unwrap();
+    let name = unique("Acme \"Ltd\"");
+    let say = async |action: Action| run(&superuser, &action).await.map_err(|error| error.to_string());
+    let add = || Action::Add { name: name.clone(), team: Some("team_9".parse().unwrap()) };
+    let said = say(add()).await.unwrap();
+    let [secret, publishable] = keys(&said)[..] else { panic!("{said}") };
+    assert!(
+        secret.starts_with("sk_") && publishable.starts_with("pk_") && secret.len() == 51 && publishable.len() == 51
+    );
+    assert_eq!((create(secret).await, create(publishable).await), (201, 403));
+    assert!(say(add()).await.is_err(), "one of that name is enough");
+    let stored = Value::from(superuser.find("partners", "team=\"team_9\"").await.unwrap()).to_string();
+    assert!(!stored.contains(secret) && !stored.contains(publishable), "only hashes are kept");
+
+    let said = say(Action::Rotate { name: name.clone(), key: Key::Secret }).await.unwrap();
+    let new = keys(&said)[0];
+    assert_eq!((create(secret).await, create(new).await, create(publishable).await), (401, 201, 403));
+    let said = say(Action::Rotate { name: name.clone(), key: Key::Publishable }).await.unwrap();
+    assert_eq!((create(publishable).await, create(keys(&said)[0]).await), (401, 403));
+
+    say(Action::Revoke { name: name.clone() }).await.unwrap();
+    assert_eq!(create(new).await, 401);
+    assert!(say(Action::List).await.unwrap().contains(&format!("{name}  team \"team_9\"  revoked")));
+    for action in
+        [Action::Revoke { name: "Nobody".to_owned() }, Action::Rotate { name: "Nobody".to_owned(), key: Key::Secret }]
+    {
+        assert!(say(action).await.unwrap_err().contains("no partner Nobody"));
+    }
+}
