@@ -343,10 +343,13 @@ async fn a_partners_claim_that_cannot_be_checked_is_stored_as_one() {
     for session in ["session-xyz", "session-xyz", UNKNOWN, &forgotten, &foreign] {
         assert_eq!(verify(&app, &token, &id, claim(session, "99.9", "live")).await.status, 201, "{session}");
     }
+    // Who sees all teams cannot make one team's session vouch for another's person.
+    let root = app.token("root").await;
+    assert_eq!(verify(&app, &root, &id, claim(&foreign, "95.5", "live")).await.status, 201);
     let by_key = app.post(&format!("/api/verification_history/{id}")).key(STATIC_KEY);
     assert_eq!(by_key.form(claim("session-xyz", "1", "dead")).send().await.status, 201);
     let records = stored("verification_history", &format!("profile=\"{id}\"")).await;
-    assert_eq!(records.len(), 6);
+    assert_eq!(records.len(), 7);
     assert!(records.iter().all(|record| record["liveness_verified"] == false && record["liveness_session"] == ""));
 }
 

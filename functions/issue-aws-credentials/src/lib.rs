@@ -19,8 +19,9 @@ use shared::http::{ApiError, StartError, success};
 /// How long a key is good, in seconds: 15 minutes, the least that STS gives.
 const LIFETIME: i32 = 900;
 
-/// How AWS's audit trail names whoever uses such a key (2 to 32 characters).
-const SESSION_NAME: &str = "identivia-face-liveness";
+/// What AWS's audit trail calls whoever uses such a key begins with this; what follows is the same for the same caller, and tells
+/// nothing of it. STS takes 32 characters of `A-Z a-z 0-9 _ -` and some more.
+const SESSION_NAME: &str = "identivia-";
 
 /// What is made once in a process's life.
 pub struct State {
@@ -87,16 +88,19 @@ struct CredentialsView {
 /// # Errors
 /// 401; 403 for a missing scope, or when AWS refuses; 429 when AWS throttles; 501 where AWS is not configured; AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
-    state.authenticator.bearer(request.headers())?.require(Scope::AwsCredentialsRead)?;
+    let caller = state.authenticator.bearer(request.headers())?;
+    caller.require(Scope::AwsCredentialsRead)?;
+    let name = state.authenticator.name_for(&caller, &["aws-credentials"])?;
+    let name: String = SESSION_NAME.chars().chain(name.chars()).take(32).collect();
     let credentials = match &state.keys {
         Keys::NotConfigured => return Err(aws::not_configured()),
         Keys::Federated(client) => {
-            let request = client.get_federation_token().name(SESSION_NAME).duration_seconds(LIFETIME);
+            let request = client.get_federation_token().name(name).duration_seconds(LIFETIME);
             let answer = request.policy(&state.policy).send().await.map_err(|error| aws::failure(&error))?;
             answer.credentials
         }
         Keys::OfRole(client, role) => {
-            let request = client.assume_role().role_arn(role).role_session_name(SESSION_NAME);
+            let request = client.assume_role().role_arn(role).role_session_name(name);
             let request = request.duration_seconds(LIFETIME).policy(&state.policy);
             request.send().await.map_err(|error| aws::failure(&error))?.credentials
         }

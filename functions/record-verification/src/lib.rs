@@ -113,7 +113,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let profile = state.open(&caller, profile?)?;
     let files = files(&form, &profile)?;
     let mut verification = verification(id, &form, source_ip, caller.is_flow())?;
-    let session = session?;
+    // A caller of all teams sees the sessions of all, but one team's session says nothing of another's person.
+    let session = session?.filter(|session| session.team == profile.team);
     let liveness = crosscheck::compare(&state.liveness, pocketbase, session.as_ref(), caller.is_flow(), &verification);
     let device = state.fingerprint.check(verification.fingerprint.as_ref());
     let (liveness, verdict) = join(liveness, device).await;

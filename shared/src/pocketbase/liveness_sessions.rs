@@ -7,6 +7,7 @@ use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::filter::{equals, visible_to};
+use super::session::optional_team;
 use super::{Call, Error, Payload, PocketBase, Writer, typed};
 use crate::types::{RecordId, SessionId, Team, Teams};
 
@@ -84,6 +85,9 @@ pub struct LivenessSession {
     pub id: RecordId,
     /// AWS's id of it.
     pub session_id: SessionId,
+    /// Whose it is.
+    #[serde(deserialize_with = "optional_team")]
+    pub team: Option<Team>,
     /// The profile of the flow token that it was made with.
     #[serde(deserialize_with = "optional_id")]
     pub profile: Option<RecordId>,

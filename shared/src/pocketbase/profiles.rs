@@ -7,6 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::filter::{equals, visible_to};
+use super::session::optional_team;
 use super::verification_history::file_part;
 use super::{Call, Error, Payload, PocketBase, Writer, typed};
 use crate::http::File;
@@ -76,6 +77,8 @@ pub enum Reused {
 #[allow(missing_docs)] // The names are the view's.
 pub struct ProfileOverview {
     pub id: RecordId,
+    #[serde(deserialize_with = "optional_team")]
+    pub team: Option<Team>,
     pub name: String,
     pub document_type: String,
     pub document_number: String,
