@@ -60,9 +60,9 @@ struct SessionView {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for a bad body or `Idempotency-Key`; 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose profile is
-/// gone; 409 for one whose profile is decided; 429 when AWS throttles, or a person has used up the sessions of a day; 501 where AWS is not configured; PocketBase's and AWS's
-/// failures.
+/// 400 for a bad body or `Idempotency-Key`; 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose
+/// profile is gone; 409 for one whose profile is decided; 429 when AWS throttles, or a person has used up the sessions of a
+/// day; 501 where AWS is not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.bearer(request.headers())?;
