@@ -64,7 +64,7 @@ where
                 .header(RETRY_AFTER, &RETRY_SECONDS.to_string())
         }
         _ if is_refusal(code) => ApiError::new(StatusCode::FORBIDDEN, "AWS access denied")
-            .message("AWS refused this deployment's credentials or permissions; its operator can mend that")
+            .message("AWS refused this deployment's credentials or permissions; its operator must fix this")
             .suspecting_secret(),
         _ => return bad_answer(said(error)),
     };
@@ -88,7 +88,10 @@ pub fn not_configured() -> ApiError {
 /// be a secret or a face.
 pub(crate) fn said(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| (*error).source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut said: Vec<_> = chain.map(ToString::to_string).collect();
+    // The SDK's errors repeat those behind them.
+    said.dedup_by(|later, earlier| earlier.contains(later.as_str()) || later.contains(earlier.as_str()));
+    said.join(": ")
 }
 
 /// The codes of AWS for a caller that it does not know or does not let in.

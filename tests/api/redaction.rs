@@ -51,7 +51,7 @@ async fn person(app: &App) -> (String, String, String) {
         let verified = app.post(&format!("/api/verification_history/{id}")).bearer(caller).form(form).send().await;
         assert_eq!(verified.status, 201, "{verified:?}");
     }
-    // One that was never used.
+    // One whose result nobody has read.
     app.session(&flow, "live").await;
     let status = json!({ "previous_status": "pending", "new_status": "verified", "notes": "Anna's notes" });
     assert_eq!(app.post(&format!("/api/status_history/{id}")).bearer(&token).json(&status).send().await.status, 201);
@@ -134,6 +134,15 @@ async fn a_person_is_gone_and_the_histories_stay_without_them() {
         );
     }
     assert_eq!(app.post("/api/face-liveness/session").bearer(&flow).send().await.status, 404);
+    // Nor a face: neither one that was kept, nor one that AWS still knows.
+    let sessions: Vec<_> = before.iter().filter_map(|record| record["session_id"].as_str()).collect();
+    assert_eq!(sessions.len(), 4);
+    for session in sessions {
+        for bearer in [&token, &flow] {
+            let results = app.get(&format!("/api/face-liveness/results/{session}")).bearer(bearer).send().await;
+            assert_eq!(results.status, 404, "{results:?}");
+        }
+    }
     let again = app.post("/api/profiles/create").bearer(&token).json(&json!({ "userID": user })).send().await;
     assert!(again.status == 201 && again.text("/id") != id);
 }

@@ -132,7 +132,7 @@ impl OpenAi {
         let response = response.map_err(no_answer)?;
         match response.status().as_u16() {
             200..=299 => reply(response).await,
-            401 | 403 => Err(bad_answer("it does not take OPENAI_API_KEY").suspecting_secret()),
+            401 | 403 => Err(no_account("it does not take OPENAI_API_KEY").suspecting_secret()),
             status => Err(failure(status, response).await),
         }
     }
@@ -198,7 +198,7 @@ async fn failure(status: u16, response: Response) -> ApiError {
     let is_plain = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let code = if is_plain { code } else { "" };
     match (status, code) {
-        (429, "insufficient_quota") => bad_answer("the account's quota is used up"),
+        (429, "insufficient_quota") => no_account("the account's quota is used up"),
         (429, _) => {
             let seconds = header.unwrap_or(RETRY_SECONDS).min(MAX_RETRY_AFTER);
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
@@ -218,6 +218,12 @@ async fn failure(status: u16, response: Response) -> ApiError {
 pub fn bad_answer(cause: impl std::fmt::Display) -> ApiError {
     ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed")
         .message("The model did not answer as it should; try again")
+        .because(format!("OpenAI: {cause}"))
+}
+
+fn no_account(cause: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed")
+        .message("The model refuses this deployment's account; its operator must fix this")
         .because(format!("OpenAI: {cause}"))
 }
 

@@ -7,6 +7,7 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use liveness::{CHALLENGE, Liveness};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::auth::{Caller, Scope};
 use shared::backend::Backend;
 use shared::config::{AttemptSettings, Env};
@@ -15,7 +16,7 @@ use shared::pocketbase::{Error, LivenessStatus, NewLivenessSession, ProfileOverv
 use shared::types::{RecordId, SessionId};
 
 /// The most audit images that AWS gives.
-const MAX_AUDIT_IMAGES: u8 = 4;
+const MAX_AUDIT_IMAGES: i32 = 4;
 
 /// The longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 255;
@@ -45,7 +46,7 @@ impl State {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Wanted {
-    audit_images_limit: u8,
+    audit_images_limit: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -67,16 +68,15 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.bearer(request.headers())?;
     caller.require(Scope::FaceLivenessWrite)?;
-    let wanted = wanted(&request)?;
+    let audit_images = audit_images(&request)?;
     // The settings are part of what makes a request the same: AWS may not give a session other ones than it has.
-    let audit_images = wanted.audit_images_limit.to_string();
-    let key = idempotency_key(&request)?;
-    let request_token = authenticator.name_for(&caller, &["face-liveness-session", &audit_images, &key])?;
+    let (settings, key) = (audit_images.to_string(), idempotency_key(&request)?);
+    let request_token = authenticator.name_for(&caller, &["face-liveness-session", &settings, &key])?;
     let profile = match caller.flow_profile() {
         Some(profile) => Some(state.may_have_another(profile, &caller).await?),
         None => None,
     };
-    let session_id = state.liveness.create_session(&request_token, wanted.audit_images_limit.into()).await?;
+    let session_id = state.liveness.create_session(&request_token, audit_images).await?;
     let mut session = NewLivenessSession {
         session_id: session_id.clone(),
         team: caller.own_team().cloned(),
@@ -125,18 +125,20 @@ fn too_many_sessions() -> ApiError {
     ApiError::too_many_today("Too many Face Liveness sessions", message)
 }
 
-fn wanted(request: &Request) -> Result<Wanted, ApiError> {
-    if request.body().is_empty() {
-        return Ok(Wanted::default());
-    }
-    let wanted: Wanted = parse_json(read_json(request)?)?;
-    if wanted.audit_images_limit > MAX_AUDIT_IMAGES {
-        return Err(ApiError::invalid_field(
-            "auditImagesLimit",
-            format!("must be a number from 0 to {MAX_AUDIT_IMAGES}"),
-        ));
-    }
-    Ok(wanted)
+/// How many audit images are wanted.
+fn audit_images(request: &Request) -> Result<i32, ApiError> {
+    let wanted = match request.body().is_empty() {
+        true => Wanted::default(),
+        false => parse_json(read_json(request)?)?,
+    };
+    let Some(limit) = wanted.audit_images_limit else { return Ok(0) };
+    let number = limit
+        .as_i64()
+        .and_then(|number| number.try_into().ok())
+        .filter(|number| (0..=MAX_AUDIT_IMAGES).contains(number));
+    number.ok_or_else(|| {
+        ApiError::invalid_field("auditImagesLimit", format!("must be a whole number from 0 to {MAX_AUDIT_IMAGES}"))
+    })
 }
 
 /// What makes this request the same one when it is sent again: the caller's own word, else the gateway's id of it.

@@ -136,11 +136,10 @@ fn page() -> Response {
     ([(header::CONTENT_TYPE, "text/html")], "<h1>Hello, secret-of-the-upstream</h1>").into_response()
 }
 
-/// What an image of the specimens says, as JSON that begins with `specimen:` somewhere in its bytes: in a comment, or behind
-/// its end.
+/// What an image of the specimens says, as JSON after the last `specimen:` in its bytes: in a comment, or behind its end.
 fn specimen(image: &[u8]) -> Value {
     const MARK: &[u8] = b"specimen:{";
-    let place = image.windows(MARK.len()).position(|window| window == MARK);
+    let place = image.windows(MARK.len()).rposition(|window| window == MARK);
     let json = place.and_then(|place| image.get(place + MARK.len() - 1..)).unwrap_or_default();
     serde_json::Deserializer::from_slice(json).into_iter().next().and_then(Result::ok).unwrap_or_default()
 }
@@ -201,7 +200,8 @@ mod tests {
         for image in [
             "specimen:{\"name\":\"Anna\"}",
             "\0\0specimen:{\"name\":\"Anna\"} and more {",
-            "x specimen:{\"name\":\"Anna\"}\n",
+            "specimen:{\"name\":\"Eve\"} specimen:{\"name\":\"Anna\"}
+",
         ] {
             assert_eq!(specimen(image.as_bytes())["name"], "Anna", "{image}");
         }

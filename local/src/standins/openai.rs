@@ -47,6 +47,11 @@ pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMa
     match chosen {
         "bad_image" => return error(StatusCode::BAD_REQUEST, "image_parse_error"),
         "no_quota" => return error(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota"),
+        "" | "refusal" | "filtered" | "truncated" | "prose" | "other_json" => {}
+        unknown if Trouble::named(unknown).is_none() => {
+            eprintln!("simulate:{unknown} is unknown; the README's table \"Rehearsing\" has what there is");
+            return error(StatusCode::BAD_REQUEST, "unknown_simulation");
+        }
         _ => {}
     }
     let schema = &request["response_format"]["json_schema"]["schema"];

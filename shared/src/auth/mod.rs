@@ -118,7 +118,13 @@ impl Authenticator {
     /// # Errors
     /// 401 without a good token.
     pub fn bearer(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        self.authorization(headers).unwrap_or_else(|| Err(ApiError::missing_bearer()))
+        self.authorization(headers).unwrap_or_else(|| {
+            let missing = ApiError::missing_bearer();
+            Err(match headers.contains_key("x-api-key") {
+                true => missing.message("This route takes a bearer token, and no API key"),
+                false => missing,
+            })
+        })
     }
 
     /// The bearer of a token or the holder of an API key.

@@ -45,7 +45,7 @@ pub fn parse_json<T: DeserializeOwned>(object: Value) -> Result<T, ApiError> {
 fn said_of_type(message: &str) -> String {
     match message.split_once(", expected ") {
         Some((_, expected)) => {
-            format!("must be {}", expected.replace("f64", "a number").replace("u8", "a small whole number"))
+            format!("must be {}", expected.replace("f64", "a number"))
         }
         None => message.to_owned(),
     }

@@ -82,7 +82,7 @@ impl Media {
 
 /// The fields that a form may have.
 pub struct FormFields {
-    /// Text fields. Others are passed over.
+    /// Text fields. Others are ignored.
     pub texts: &'static [&'static str],
     /// File fields. Others are refused.
     pub files: &'static [(&'static str, Media)],

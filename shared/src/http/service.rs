@@ -108,8 +108,11 @@ impl<S: Send + Sync> Service<S> {
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if status.is_server_error() {
             tracing::error!(request_id, status = status.as_u16(), milliseconds, cause, "request failed");
+        } else if cause.is_some() {
+            // Not the caller's doing: a service refuses or throttles us.
+            tracing::warn!(request_id, status = status.as_u16(), milliseconds, cause, "request refused");
         } else {
-            tracing::info!(request_id, status = status.as_u16(), milliseconds, cause, "request answered");
+            tracing::info!(request_id, status = status.as_u16(), milliseconds, "request answered");
         }
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
         if let Ok(value) = HeaderValue::from_str(&request_id) {
