@@ -506,7 +506,7 @@ impl SecretsSettings {
 pub struct AttemptSettings {
     /// `MAX_VERIFICATION_ATTEMPTS`: verification records made with flow tokens per profile and UTC day, 1 to 1,000, 5 by
     /// default.
-    pub per_day: u32,
+    pub verifications_per_day: u32,
     /// `MAX_LIVENESS_SESSIONS`: sessions of Face Liveness made with flow tokens per profile and UTC day, 1 to 1,000, 20 by default:
     /// some are spoilt by bad light, and AWS bills each.
     pub sessions_per_day: u32,
@@ -519,7 +519,7 @@ impl AttemptSettings {
     /// When a variable is malformed.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         Ok(Self {
-            per_day: env.number("MAX_VERIFICATION_ATTEMPTS", 5, 1..=1_000)?,
+            verifications_per_day: env.number("MAX_VERIFICATION_ATTEMPTS", 5, 1..=1_000)?,
             sessions_per_day: env.number("MAX_LIVENESS_SESSIONS", 20, 1..=1_000)?,
         })
     }

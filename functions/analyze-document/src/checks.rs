@@ -3,7 +3,7 @@
 //!
 //! | Check | `pass` | `fail` | `not_applicable` |
 //! | --- | --- | --- | --- |
-//! | `mrz_check_digits` | every check digit of the MRZ is right | one is wrong; a passport has no MRZ; the MRZ has no form of ICAO Doc 9303 | no MRZ was read; it has a national form, as on driving licences |
+//! | `mrz_check_digits` | every check digit of the MRZ is right | one is wrong; a passport has no MRZ, or another kind of document's; the MRZ has no form of ICAO Doc 9303 | no MRZ was read; it has a national form, as on driving licences |
 //! | `mrz_matches_document` | the MRZ and the printed fields agree: name, number, country, gender, dates of birth and expiry, as far as both were read | one differs | no MRZ could be read, or no printed field |
 //! | `not_expired` | the date of expiry, printed and in the MRZ, is today or later | one of the two is past | neither was read; the printed one is not a day of the calendar |
 //! | `dates_plausible` | birth is before today, at most 130 years ago; expiry is after birth, at most 50 years ahead | otherwise, or a date is not a day of the calendar | no date was read |

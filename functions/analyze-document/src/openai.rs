@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::RETRY_AFTER;
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,9 +21,6 @@ const MAX_ANSWER: usize = 128 * 1024;
 
 /// The most tokens that a model may spend, its reasoning included: a document takes some 300, reasoning a few thousand.
 const MAX_TOKENS: u32 = 8_000;
-
-/// The longest `Retry-After` that is passed on, in seconds.
-const MAX_RETRY_AFTER: u64 = 300;
 
 /// A client. Made once in a process's life.
 pub struct OpenAi {
@@ -99,12 +95,7 @@ impl OpenAi {
     /// # Errors
     /// When no client of HTTP can be made on this machine.
     pub fn new(settings: OpenAiSettings) -> Result<Self, reqwest::Error> {
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(settings.timeout)
-            .redirect(Policy::none())
-            .build()?;
-        Ok(Self { http, settings })
+        Ok(Self { http: upstream::client(CONNECT_TIMEOUT, settings.timeout)?, settings })
     }
 
     /// The model's name.
@@ -189,7 +180,7 @@ async fn reply(response: Response) -> Result<Reply, ApiError> {
 
 /// What a refusal means, by its code; its words may repeat what was sent.
 async fn failure(status: u16, response: Response) -> ApiError {
-    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let retry_after = upstream::retry_after(&response).unwrap_or(RETRY_SECONDS);
     let body: Value = match upstream::read(response, MAX_ANSWER).await {
         Ok(body) => serde_json::from_slice(&body).unwrap_or_default(),
         Err(_) => Value::Null,
@@ -199,13 +190,10 @@ async fn failure(status: u16, response: Response) -> ApiError {
     let code = if is_plain { code } else { "" };
     match (status, code) {
         (429, "insufficient_quota") => no_account("the account's quota is used up"),
-        (429, _) => {
-            let seconds = header.unwrap_or(RETRY_SECONDS).min(MAX_RETRY_AFTER);
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
-                .message("The model takes no more requests just now; try again shortly")
-                .header(RETRY_AFTER, &seconds.to_string())
-                .because("OpenAI throttles")
-        }
+        (429, _) => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
+            .message("The model takes no more requests just now; try again shortly")
+            .header(RETRY_AFTER, &retry_after.to_string())
+            .because("OpenAI throttles"),
         (400, "image_content_policy_violation") => refused("the content policy forbids the image"),
         (400, code) if code.contains("image") => {
             ApiError::invalid_field("document_front", "cannot be read as an image").because(format!("OpenAI: {code}"))

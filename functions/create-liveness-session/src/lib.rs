@@ -100,17 +100,16 @@ impl State {
         if profile.is_decided() {
             return Err(ApiError::already_decided());
         }
-        if profile.flow_sessions_today >= self.attempts.sessions_per_day {
+        if profile.sessions_left(self.attempts.sessions_per_day).next().is_none() {
             return Err(too_many_sessions());
         }
         Ok(profile)
     }
 
-    /// Keeps a session as one of those that a person has in a day. Of two that take the same number, the index lets one have it, and
-    /// the other takes the next: no race gets past the limit.
+    /// Keeps a session as one of those that a person has in a day.
     async fn keep_numbered(&self, profile: &ProfileOverview, session: &mut NewLivenessSession) -> Result<(), ApiError> {
-        for number in profile.flow_sessions_today + 1..=self.attempts.sessions_per_day {
-            session.flow_attempt = Some(format!("{}#{number}", profile.today));
+        for attempt in profile.sessions_left(self.attempts.sessions_per_day) {
+            session.flow_attempt = Some(attempt);
             match self.backend.pocketbase.create_liveness_session(session).await {
                 Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
                 outcome => return outcome.map_err(|error| ApiError::of_write(error, true)),

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -109,9 +108,7 @@ impl Fingerprint {
     /// # Errors
     /// When no client of HTTP can be made on this machine.
     pub fn new(settings: FingerprintSettings) -> Result<Self, reqwest::Error> {
-        let http =
-            Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).redirect(Policy::none()).build()?;
-        Ok(Self { http, settings })
+        Ok(Self { http: upstream::client(CONNECT_TIMEOUT, TIMEOUT)?, settings })
     }
 
     /// The verdict on device data; `None` without data, and where Fingerprint is not configured. One call; a second when the

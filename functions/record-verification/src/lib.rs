@@ -140,7 +140,7 @@ impl State {
         if caller.is_flow() && profile.is_decided() {
             return Err(ApiError::already_decided());
         }
-        if caller.is_flow() && profile.flow_attempts_today >= self.attempts.per_day {
+        if caller.is_flow() && profile.verifications_left(self.attempts.verifications_per_day).next().is_none() {
             return Err(too_many_attempts());
         }
         Ok(profile)
@@ -148,17 +148,14 @@ impl State {
 }
 
 /// Adds the record as one of the attempts that a person has in a day.
-///
-/// Two requests that count the same number of attempts take the same name, and the index lets one of them have it: the other
-/// takes the next, so that no race gets past the limit.
 async fn attempt(
     state: &State,
     profile: &ProfileOverview,
     mut verification: NewVerification,
     files: &[(&'static str, RecordFile)],
 ) -> Result<VerificationRecord, ApiError> {
-    for number in profile.flow_attempts_today + 1..=state.attempts.per_day {
-        verification.flow_attempt = Some(format!("{}#{number}", profile.today));
+    for attempt in profile.verifications_left(state.attempts.verifications_per_day) {
+        verification.flow_attempt = Some(attempt);
         match state.backend.pocketbase.create_verification(&verification, files).await {
             Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
             Err(Error::Refused) => return Err(ApiError::already_decided()),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::filter::{equals, visible_to};
 use super::session::optional_team;
+use super::verification_history::bytes_part;
 use super::{Call, Error, Payload, PocketBase, Writer, typed};
 use crate::types::{RecordId, SessionId, Team, Teams};
 
@@ -213,6 +214,5 @@ impl PocketBase {
 }
 
 fn part(image: &LivenessImage) -> Part {
-    let length = u64::try_from(image.bytes.len()).unwrap_or(u64::MAX);
-    Part::stream_with_length(image.bytes.clone(), length).file_name("face.jpg")
+    bytes_part(&image.bytes, "face.jpg".to_owned())
 }

@@ -18,9 +18,8 @@ mod verification_history;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
+use reqwest::header::AUTHORIZATION;
 use reqwest::multipart::Form;
-use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -49,17 +48,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long signing in may take when a process starts; Lambda gives a start 10 s in all.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an idle connection is kept. PocketBase itself keeps it longer, and so do the proxies that may stand before it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
-
 /// How long a file token is used. PocketBase's live 180 s by default.
 const FILE_TOKEN_LIFE: Duration = Duration::from_secs(90);
 
 /// The largest answer that is read, in bytes: more than any of our calls needs.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
-
-/// The longest `Retry-After` of PocketBase that is passed on, in seconds.
-const MAX_RETRY_AFTER: u64 = 300;
 
 /// Who asks for a write. PocketBase's rules refuse one of a flow token's once the profile is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,14 +161,7 @@ impl PocketBase {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(settings: PocketBaseSettings) -> Result<Self, Error> {
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(settings.timeout)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .redirect(Policy::none())
-            .user_agent(concat!("identivia/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(unreachable)?;
+        let http = upstream::client(CONNECT_TIMEOUT, settings.timeout).map_err(unreachable)?;
         Ok(Self { http, settings, session: Mutex::new(None) })
     }
 
@@ -321,7 +307,7 @@ impl PocketBase {
             Payload::Form(form) => request.multipart(form().await?),
         };
         let response = request.send().await?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), upstream::retry_after(&response));
         let body = upstream::read(response, MAX_ANSWER).await.map_err(|error| match error {
             ReadError::TooLarge => Broken::from(Error::BadAnswer(error.to_string())),
             ReadError::Broken(error) => error.into(),
@@ -399,7 +385,7 @@ impl PocketBase {
         match response.status().as_u16() {
             200..=299 => Ok(response),
             404 => Err(Error::FileGone),
-            429 | 503 => Err(Error::Busy { retry_after: retry_after(&response) }),
+            429 | 503 => Err(Error::Busy { retry_after: upstream::retry_after(&response) }),
             status => Err(Error::BadAnswer(format!("status {status} for a stored file"))),
         }
     }
@@ -412,12 +398,6 @@ impl PocketBase {
             outcome => outcome.map_err(|broken| broken.error),
         }
     }
-}
-
-/// After how many seconds PocketBase wants to be asked again.
-fn retry_after(response: &Response) -> Option<u64> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse::<u64>().ok()?;
-    Some(seconds.min(MAX_RETRY_AFTER))
 }
 
 /// A failed exchange, and whether it failed before anything was sent.

@@ -94,11 +94,11 @@ pub struct ProfileOverview {
     #[serde(flatten)]
     verification: VerificationSummary,
     /// How many verification records flow tokens have made today.
-    pub flow_attempts_today: u32,
+    flow_attempts_today: u32,
     /// How many sessions of Face Liveness flow tokens have made today.
-    pub flow_sessions_today: u32,
+    flow_sessions_today: u32,
     /// The UTC day that PocketBase counts in, as `YYYY-MM-DD`.
-    pub today: String,
+    today: String,
 }
 
 /// The newest verification of a profile.
@@ -137,10 +137,25 @@ impl ProfileOverview {
         (!self.verification.id.is_empty()).then_some(&self.verification)
     }
 
+    /// What the verifications are called, `<UTC day>#<n>`, that flow tokens may still make today. Two requests that take the same
+    /// name meet in a unique index, which lets one have it: the other takes the next, and no race gets past the limit.
+    pub fn verifications_left(&self, limit: u32) -> impl Iterator<Item = String> {
+        names(&self.today, self.flow_attempts_today, limit)
+    }
+
+    /// The same for sessions of Face Liveness.
+    pub fn sessions_left(&self, limit: u32) -> impl Iterator<Item = String> {
+        names(&self.today, self.flow_sessions_today, limit)
+    }
+
     /// Whether an outcome stands, in the profile itself or as the last word of its history.
     pub fn is_decided(&self) -> bool {
         is_decided(&self.verification_status, &self.latest_status)
     }
+}
+
+fn names(day: &str, used: u32, limit: u32) -> impl Iterator<Item = String> {
+    (used + 1..=limit).map(move |number| format!("{day}#{number}"))
 }
 
 /// Whether an outcome stands, in a profile's own status or as the last word of its history.

@@ -1,5 +1,6 @@
 //! `verification_history`: each time a person was checked, with the files of that check. Records are only ever added.
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
 use reqwest::Body;
 use reqwest::multipart::{Form, Part};
@@ -148,6 +149,11 @@ impl PocketBase {
 /// A file as part of a form. Its name is made of the field and the type of its bytes: the name that the caller gave may say
 /// anything, and is dropped.
 pub(super) fn file_part(field: &str, file: &File) -> Part {
-    let length = u64::try_from(file.bytes.len()).unwrap_or(u64::MAX);
-    Part::stream_with_length(file.bytes.clone(), length).file_name(format!("{field}.{}", file.extension))
+    bytes_part(&file.bytes, format!("{field}.{}", file.extension))
+}
+
+/// Bytes as part of a form, without copying them.
+pub(super) fn bytes_part(bytes: &Bytes, file_name: String) -> Part {
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    Part::stream_with_length(bytes.clone(), length).file_name(file_name)
 }
