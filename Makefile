@@ -40,7 +40,7 @@ token: $(TOOLS) .env ## Print a development token
 
 .PHONY: partner
 partner: $(TOOLS) .env ## Add a partner, rotate or revoke its keys: make partner ARGS="add 'Acme Ltd' --team team_9"
-	@cargo build --quiet --package local
+	@cargo build --quiet --workspace
 	@$(WITH_ENV) target/debug/local partner $(ARGS)
 
 .PHONY: test

@@ -157,9 +157,10 @@ impl Jwt {
         Err(error)
     }
 
-    /// HMAC-SHA256 with the secret as key, as 43 characters of Base64url. What is signed as a token never holds a NUL.
+    /// HMAC-SHA256 of a list with the secret as key, as 43 characters of Base64url. No two lists are the same JSON, and no token
+    /// begins as JSON does.
     pub(super) fn keyed_hash(&self, parts: &[&str]) -> Result<String, Error> {
-        let message = format!("\0{}", parts.join("\0"));
+        let message = serde_json::Value::from(parts).to_string();
         jsonwebtoken::crypto::sign(message.as_bytes(), &self.signing, Algorithm::HS256)
     }
 

@@ -160,7 +160,7 @@ impl Authenticator {
     }
 
     /// A name of 43 characters of Base64url for something that this caller asks for: the same for the same caller and the same
-    /// parts, and nobody else's, whatever they choose. Only the last part may hold a NUL.
+    /// parts, and nobody else's, whatever they choose.
     ///
     /// # Errors
     /// When it cannot be computed.
