@@ -7,6 +7,7 @@ pub mod pocketbase;
 pub mod seed;
 pub mod server;
 pub mod standins;
+pub mod storage;
 
 /// What went wrong, in words for a developer.
 #[derive(Debug, thiserror::Error)]

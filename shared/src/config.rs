@@ -372,8 +372,10 @@ impl AwsSettings {
         let endpoints = [
             "AWS_ENDPOINT_URL",
             "AWS_ENDPOINT_URL_REKOGNITION",
-            "AWS_ENDPOINT_URL_STS",
+            "AWS_ENDPOINT_URL_S3",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            "AWS_ENDPOINT_URL_SQS",
+            "AWS_ENDPOINT_URL_STS",
         ];
         let endpoints =
             endpoints.into_iter().filter_map(|name| Some(env.url(name).transpose()?.map(|url| (name.to_owned(), url))));
@@ -383,6 +385,23 @@ impl AwsSettings {
             liveness_client_role,
             endpoints: endpoints.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The settings for what belongs to this deployment, its bucket and its queue: the function's own role calls these, also where
+    /// the secret has a user's key for other services.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn of_role(env: &Env) -> Result<Self, ConfigError> {
+        let settings = Self::from_env(env)?;
+        let of_role = |name: &str| env.get(&format!("ROLE_{name}")).map(str::to_owned);
+        match of_role("AWS_ACCESS_KEY_ID").zip(of_role("AWS_SECRET_ACCESS_KEY")) {
+            Some((id, secret)) => {
+                let key = Some(AwsKey { id, secret, session_token: of_role("AWS_SESSION_TOKEN") });
+                Ok(Self { key, ..settings })
+            }
+            None => Ok(settings),
+        }
     }
 
     /// Whether the key is a user's and not a role's: only the former can sign GetFederationToken.
@@ -399,6 +418,29 @@ impl AwsSettings {
     /// Where a service is, if not at AWS. `service` as in the variable: `REKOGNITION`, `STS`, `SECRETS_MANAGER`.
     pub fn endpoint(&self, service: &str) -> Option<&str> {
         self.endpoints.get(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| self.endpoints.get("AWS_ENDPOINT_URL"))
+    }
+}
+
+/// Where uploads and the media of checks are.
+#[derive(Clone)]
+pub struct StorageSettings {
+    /// `UPLOADS_BUCKET`: a bucket of S3; without it there are neither uploads nor checks.
+    pub bucket: Option<String>,
+}
+
+impl StorageSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the name cannot be one of a bucket.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        const BUCKET: &str = "UPLOADS_BUCKET";
+        let bucket = env.get(BUCKET).map(str::to_owned);
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if bucket.as_ref().is_some_and(|name| !(3..=63).contains(&name.len()) || !name.bytes().all(is_plain)) {
+            return Err(malformed(BUCKET, "must be 3 to 63 lower-case letters, digits or -"));
+        }
+        Ok(Self { bucket })
     }
 }
 
@@ -510,6 +552,8 @@ pub struct AttemptSettings {
     /// `MAX_LIVENESS_SESSIONS`: sessions of Face Liveness made with flow tokens per profile and UTC day, 1 to 1,000, 20 by default:
     /// some are spoilt by bad light, and AWS bills each.
     pub sessions_per_day: u32,
+    /// `MAX_UPLOADS`: uploads announced with flow tokens per profile and UTC day, 1 to 1,000, 40 by default.
+    pub uploads_per_day: u32,
 }
 
 impl AttemptSettings {
@@ -521,6 +565,7 @@ impl AttemptSettings {
         Ok(Self {
             verifications_per_day: env.number("MAX_VERIFICATION_ATTEMPTS", 5, 1..=1_000)?,
             sessions_per_day: env.number("MAX_LIVENESS_SESSIONS", 20, 1..=1_000)?,
+            uploads_per_day: env.number("MAX_UPLOADS", 40, 1..=1_000)?,
         })
     }
 }
@@ -579,6 +624,7 @@ mod tests {
         assert!(LivenessSettings::from_env(&env(&[("FACE_LIVENESS_THRESHOLD", "101")])).is_err());
         assert!(AwsSettings::from_env(&env(&[("LIVENESS_CLIENT_ROLE_ARN", "liveness")])).is_err());
         assert!(AwsSettings::from_env(&env(&[("AWS_ENDPOINT_URL_STS", "localhost")])).is_err());
+        assert!(StorageSettings::from_env(&env(&[("UPLOADS_BUCKET", "a/b")])).is_err());
         assert!(OpenAiSettings::from_env(&env(&[("OPENAI_BASE_URL", "api.openai.com")])).is_err());
         assert!(SecretsSettings::from_env(&env(&[("SECRETS_TTL_SECONDS", "1")])).is_err());
         assert!(LinkSettings::from_env(&env(&[("CLIENT_URL", "app.example.com")])).is_err());

@@ -32,7 +32,9 @@ impl Secret {
         let mut env = process.clone();
         const KEY: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
         if self.variables.iter().any(|(name, value)| KEY.contains(&name.as_str()) && !value.is_empty()) {
-            // No part of the role's key is left beside a part of the secret's.
+            // No part of the role's key is left beside a part of the secret's; it stays where the role itself is meant.
+            let of_role = KEY.map(|name| (format!("ROLE_{name}"), env.get(name).unwrap_or_default().to_owned()));
+            env.extend(of_role);
             env.extend(KEY.map(|name| (name.to_owned(), String::new())));
         }
         env.extend(self.variables.iter().cloned());

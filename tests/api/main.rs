@@ -23,4 +23,5 @@ mod standins;
 mod support;
 mod token_endpoint;
 mod tokens;
+mod uploads;
 mod upstream;

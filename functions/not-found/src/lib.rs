@@ -18,6 +18,7 @@ pub const ROUTES: &[(&str, &[Method])] = &[
     ("/api/profiles/{id}", &[Method::GET, Method::PATCH, Method::DELETE]),
     ("/api/settings", &[Method::GET]),
     ("/api/status_history/{id}", &[Method::POST]),
+    ("/api/uploads", &[Method::POST]),
     ("/api/verification_history/{id}", &[Method::POST]),
 ];
 

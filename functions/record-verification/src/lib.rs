@@ -3,7 +3,7 @@
 //! Liveness is what AWS said of the session, where that can be known, and a device is checked with Fingerprint. Files that the
 //! request does not bring are copied from the profile, through this process but not into it. Everything is written at once.
 //!
-//! PocketBase calls: three, two at once to see the profile and the session and one to write, and those for the files copied; with
+//! PocketBase calls: three, two at once to see the profile and the session and one to write, and those for the files copied; one for each upload that stands for a file; with
 //! a flow token one more, to see that the profile is still open.
 //! AWS is asked once, and the answer kept, when nobody has read the session's result yet; Fingerprint once.
 
@@ -22,8 +22,11 @@ use shared::auth::{Caller, Scope};
 use shared::backend::Backend;
 use shared::config::{AttemptSettings, Env, FingerprintSettings};
 use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, source_ip, success};
-use shared::pocketbase::{Error, NewVerification, ProfileOverview, RecordFile, VerificationRecord};
+use shared::pocketbase::{
+    Error, LivenessSession, NewVerification, ProfileOverview, RecordFile, UploadUse, VerificationRecord,
+};
 use shared::types::{RecordId, Text};
+use storage::Uploads;
 
 use fingerprint::Fingerprint;
 
@@ -33,6 +36,7 @@ pub struct State {
     attempts: AttemptSettings,
     liveness: Liveness,
     fingerprint: Fingerprint,
+    uploads: Uploads,
 }
 
 impl State {
@@ -45,6 +49,7 @@ impl State {
             attempts: AttemptSettings::from_env(env)?,
             liveness: Liveness::from_env(env).await?,
             fingerprint: Fingerprint::new(FingerprintSettings::from_env(env)?)?,
+            uploads: Uploads::from_env(env).await?,
             backend: Backend::from_env(env).await?,
         })
     }
@@ -105,32 +110,56 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     caller.require_for(Scope::VerificationHistoryWrite, &id)?;
     let id = profile_id(&id)?;
     let source_ip = source_ip(&request);
-    let form = read_form(request, &FIELDS).await?;
+    let mut form = read_form(request, &FIELDS).await?;
     let claimed: Text<128> = form.get("liveness_session_id")?.unwrap_or_default();
     let profile = pocketbase.profile_overview(&id, caller.teams());
     let session = crosscheck::session(pocketbase, &caller, &id, &claimed);
     let (profile, session) = join(profile, session).await;
     let profile = state.open(&caller, profile?)?;
-    let files = files(&form, &profile)?;
-    let mut verification = verification(id, &form, source_ip, caller.is_flow())?;
+    require_all(&form, &profile)?;
+    let verification = verification(id.clone(), &form, source_ip, caller.is_flow())?;
+    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), &mut form).await?;
+    let files = files(form, &profile);
     // A caller of all teams sees the sessions of all, but one team's session says nothing of another's person.
     let session = session?.filter(|session| session.team == profile.team);
-    let liveness = crosscheck::compare(&state.liveness, pocketbase, session.as_ref(), caller.is_flow(), &verification);
+    let record = record(state, &caller, session.as_ref(), verification, &files, &taken.uses).await;
+    let record = state.uploads.settle(taken, record).await?;
+    Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
+}
+
+/// Asks the others what they know of it, and adds the record.
+async fn record(
+    state: &State,
+    caller: &Caller,
+    session: Option<&LivenessSession>,
+    mut verification: NewVerification,
+    files: &[(&'static str, RecordFile)],
+    uses: &[UploadUse],
+) -> Result<VerificationRecord, ApiError> {
+    let pocketbase = &state.backend.pocketbase;
+    let liveness = crosscheck::compare(&state.liveness, pocketbase, session, caller.is_flow(), &verification);
     let device = state.fingerprint.check(verification.fingerprint.as_ref());
     let (liveness, verdict) = join(liveness, device).await;
     if let Some(liveness) = liveness? {
         liveness.put_into(&mut verification);
     }
     verification.fingerprint_verdict = verdict.map(|verdict| json!(verdict));
-    let record = match caller.is_flow() {
-        false => pocketbase.create_verification(&verification, &files).await.map_err(of_write)?,
-        true => {
-            // Asking others may have taken seconds, in which the partner may have decided.
-            let profile = pocketbase.profile_overview(&verification.profile, caller.teams()).await?;
-            attempt(state, &state.open(&caller, profile)?, verification, &files).await?
+    if !caller.is_flow() {
+        return pocketbase.create_verification(&verification, files, uses).await.map_err(of_write);
+    }
+    // Asking others may have taken seconds, in which the partner may have decided.
+    let profile = pocketbase.profile_overview(&verification.profile, caller.teams()).await?;
+    let profile = state.open(caller, profile)?;
+    // It is one of the attempts that a person has in a day.
+    for attempt in profile.verifications_left(state.attempts.verifications_per_day) {
+        verification.flow_attempt = Some(attempt);
+        match pocketbase.create_verification(&verification, files, uses).await {
+            Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
+            Err(Error::Refused) => return Err(ApiError::already_decided()),
+            outcome => return outcome.map_err(of_write),
         }
-    };
-    Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
+    }
+    Err(too_many_attempts())
 }
 
 impl State {
@@ -147,24 +176,6 @@ impl State {
     }
 }
 
-/// Adds the record as one of the attempts that a person has in a day.
-async fn attempt(
-    state: &State,
-    profile: &ProfileOverview,
-    mut verification: NewVerification,
-    files: &[(&'static str, RecordFile)],
-) -> Result<VerificationRecord, ApiError> {
-    for attempt in profile.verifications_left(state.attempts.verifications_per_day) {
-        verification.flow_attempt = Some(attempt);
-        match state.backend.pocketbase.create_verification(&verification, files).await {
-            Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
-            Err(Error::Refused) => return Err(ApiError::already_decided()),
-            outcome => return outcome.map_err(of_write),
-        }
-    }
-    Err(too_many_attempts())
-}
-
 /// A session vouches once: an index lets no second record have it.
 fn of_write(error: Error) -> ApiError {
     match error {
@@ -175,30 +186,37 @@ fn of_write(error: Error) -> ApiError {
     }
 }
 
-/// Where each file comes from, or everything that is missing, in one error.
-fn files(form: &Form, profile: &ProfileOverview) -> Result<Vec<(&'static str, RecordFile)>, ApiError> {
+/// Refuses, in one error, what lacks a field or a file.
+fn require_all(form: &Form, profile: &ProfileOverview) -> Result<(), ApiError> {
     let document_type = form.get::<Text<64>>("document_type")?;
     let is_passport = document_type.as_ref().is_some_and(|kind| kind.as_str().eq_ignore_ascii_case("passport"));
     let needs_back = document_type.is_some() && !is_passport;
     let mut required = REQUIRED.to_vec();
     required.extend(["facial_photo", "document_front"]);
     required.extend(needs_back.then_some("document_back"));
-    let stored = [
+    let is_stored = |name: &str| stored(profile).iter().any(|(field, file)| *field == name && !file.is_empty());
+    let is_there = |name: &str| form.has(name) || form.has_file(name) || is_stored(name);
+    let missing: Vec<_> = required.iter().copied().filter(|name| !is_there(name)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(ApiError::missing_fields(&required, &missing)) }
+}
+
+/// The files of a profile that a verification copies when the request does not bring them.
+fn stored(profile: &ProfileOverview) -> [(&'static str, &str); 3] {
+    [
         ("facial_photo", &profile.facial_photo),
         ("document_front", &profile.document_front),
         ("document_back", &profile.document_back),
-    ];
-    let files: Vec<_> = stored
-        .into_iter()
-        .filter_map(|(field, stored)| match form.files.get(field) {
-            Some(file) => Some((field, RecordFile::Sent(file.clone()))),
-            None if stored.is_empty() => None,
-            None => Some((field, RecordFile::OfProfile(stored.clone()))),
-        })
-        .collect();
-    let is_there = |name: &str| form.has(name) || files.iter().any(|(field, _)| *field == name);
-    let missing: Vec<_> = required.iter().copied().filter(|name| !is_there(name)).collect();
-    if missing.is_empty() { Ok(files) } else { Err(ApiError::missing_fields(&required, &missing)) }
+    ]
+}
+
+/// Where each file comes from.
+fn files(mut form: Form, profile: &ProfileOverview) -> Vec<(&'static str, RecordFile)> {
+    let files = stored(profile).into_iter().filter_map(|(field, stored)| match form.files.remove(field) {
+        Some(file) => Some((field, RecordFile::Sent(file))),
+        None if stored.is_empty() => None,
+        None => Some((field, RecordFile::OfProfile(profile.id.clone(), stored.to_owned()))),
+    });
+    files.collect()
 }
 
 fn verification(

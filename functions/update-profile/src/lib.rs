@@ -1,16 +1,35 @@
 //! PATCH /api/profiles/{id}: changes fields of a profile and stores its files.
 //!
 //! All of a request is written to PocketBase at once, so that a process that dies in the middle leaves the profile as it
-//! was. PocketBase calls: two, one to see whose the profile is and one to write; one more for the session that a flow token names.
+//! was. PocketBase calls: two, one to see whose the profile is and one to write; one more for the session that a flow
+//! token names, and one for each upload that stands for a file, with three calls of S3 for all of them and two for each.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::auth::Scope;
-pub use shared::backend::Backend as State;
-use shared::http::{ApiError, Form, FormFields, Media, path_id, profile_id, read_form, success};
-use shared::pocketbase::{ProfileChanges, ProfileRecord, Writer};
+use shared::backend::Backend;
+use shared::config::Env;
+use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, success};
+use shared::pocketbase::{ProfileChanges, ProfileRecord, RecordFile, Writer};
 use shared::types::RecordId;
+use storage::Uploads;
+
+/// What is made once in a process's life.
+pub struct State {
+    backend: Backend,
+    uploads: Uploads,
+}
+
+impl State {
+    /// Reads the settings and signs in at PocketBase.
+    ///
+    /// # Errors
+    /// When a setting is missing or malformed.
+    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
+        Ok(Self { uploads: Uploads::from_env(env).await?, backend: Backend::from_env(env).await? })
+    }
+}
 
 /// What the form may hold.
 const FIELDS: FormFields = FormFields {
@@ -58,11 +77,12 @@ struct ProfileView<'a> {
 /// or a field that a flow token may not set; 404; 409 for a flow token once the profile is decided, or that names another profile's
 /// liveness session; 413; 415; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    let Backend { authenticator, pocketbase } = &state.backend;
     let id = path_id(&request);
-    let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
+    let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
     caller.require_for(Scope::ProfilesWrite, &id)?;
     let id = profile_id(&id)?;
-    let form = read_form(request, &FIELDS).await?;
+    let mut form = read_form(request, &FIELDS).await?;
     if caller.is_flow()
         && let Some(field) = FIELDS.texts.iter().find(|field| **field != FLOW_TEXT && form.has(field))
     {
@@ -70,10 +90,12 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             .with("field", *field)
             .message(format!("A flow token cannot set {field}")));
     }
-    let changes = changes(form)?.ok_or_else(|| {
-        ApiError::new(StatusCode::BAD_REQUEST, "Nothing to update").message("Send at least one field or file to change")
-    })?;
-    let profile = state.pocketbase.profile_overview(&id, caller.teams()).await?;
+    if form.files.is_empty() && form.uploads.is_empty() && !FIELDS.texts.iter().any(|field| form.has(field)) {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Nothing to update")
+            .message("Send at least one field or file to change"));
+    }
+    let mut changes = changes(&form)?;
+    let profile = pocketbase.profile_overview(&id, caller.teams()).await?;
     let profile = profile.ok_or_else(ApiError::profile_not_found)?;
     if caller.is_flow() && profile.is_decided() {
         return Err(ApiError::already_decided());
@@ -81,23 +103,23 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     if let (Some(own), Some(session)) = (caller.flow_profile(), &changes.face_liveness_session_id) {
         let session_id = session.as_str().parse().ok();
         let session = match &session_id {
-            Some(session_id) => state.pocketbase.liveness_session(session_id, caller.teams(), Some(own)).await?,
+            Some(session_id) => pocketbase.liveness_session(session_id, caller.teams(), Some(own)).await?,
             None => None,
         };
         session.ok_or_else(|| ApiError::session_conflict("This session was not made for this profile"))?;
     }
+    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), &mut form).await?;
+    changes.files = form.files.into_iter().map(|(field, file)| (field, RecordFile::Sent(file))).collect();
     let writer = if caller.is_flow() { Writer::Flow } else { Writer::Partner };
-    let record = state.pocketbase.update_profile(&id, writer, &changes).await;
+    let record = pocketbase.update_profile(&id, writer, &changes, &taken.uses).await;
+    let record = state.uploads.settle(taken, record).await;
     let record = record.map_err(|error| ApiError::of_write(error, caller.is_flow()))?;
     Ok(success(StatusCode::OK, Some("Record updated successfully"), ProfileView::from(&record)))
 }
 
-/// What a form changes; `None` for nothing.
-fn changes(form: Form) -> Result<Option<ProfileChanges>, ApiError> {
-    if form.files.is_empty() && !FIELDS.texts.iter().any(|field| form.has(field)) {
-        return Ok(None);
-    }
-    Ok(Some(ProfileChanges {
+/// What the text fields of a form change.
+fn changes(form: &Form) -> Result<ProfileChanges, ApiError> {
+    Ok(ProfileChanges {
         verification_status: form.get("verification_status")?,
         document_type: form.get("document_type")?,
         document_number: form.get("document_number")?,
@@ -107,8 +129,8 @@ fn changes(form: Form) -> Result<Option<ProfileChanges>, ApiError> {
         face_liveness_confidence: form.get("face_liveness_confidence")?,
         face_liveness_status: form.get("face_liveness_status")?,
         face_liveness_result: form.get_json("face_liveness_result")?,
-        files: form.files.into_iter().collect(),
-    }))
+        files: Vec::new(),
+    })
 }
 
 impl<'a> From<&'a ProfileRecord> for ProfileView<'a> {

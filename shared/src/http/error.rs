@@ -124,6 +124,18 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "Identivia record not found").message("Invalid or expired ID")
     }
 
+    /// 404 for an upload that does not exist (any more) or is not the caller's.
+    pub fn upload_not_found(field: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Upload not found")
+            .with("field", field)
+            .message(format!("{field} names no upload of yours; make one with POST /api/uploads"))
+    }
+
+    /// 409 for an upload that cannot be used as it is.
+    pub fn upload_conflict(field: &str, reason: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "Upload conflict").with("field", field).message(format!("{field} {reason}"))
+    }
+
     /// 404 for a Face Liveness session that does not exist (any more) or is not the caller's.
     pub fn session_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Session not found").message("Face Liveness session ID is invalid or expired")
@@ -222,7 +234,9 @@ impl From<pocketbase::Error> for ApiError {
                     .header(RETRY_AFTER, &seconds.to_string())
                     .because(error)
             }
-            Error::TimedOut => Self::upstream_timeout(error),
+            Error::TimedOut | Error::FileUnread(_) => Self::upstream_timeout(error),
+            Error::UploadTaken => Self::new(StatusCode::CONFLICT, "Upload conflict")
+                .message("An upload has been stored before, or was replaced after it was looked at; upload the file again"),
             Error::FileGone => Self::new(StatusCode::CONFLICT, "Profile changed")
                 .message("A file of the profile was replaced while it was being copied; try again")
                 .because(error),

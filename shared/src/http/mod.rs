@@ -13,7 +13,9 @@ use serde::Serialize;
 
 pub use error::{ApiError, RETRY_SECONDS};
 pub use json::{parse_json, read_json};
-pub use multipart::{File, Form, FormFields, MAX_INLINE_FILES, Media, read_form};
+pub use multipart::{
+    Content, File, Form, FormFields, MAX_INLINE_FILES, Media, Stored, UPLOAD_PREFIX, Unread, UploadReference, read_form,
+};
 pub use service::{Handle, Make, Service, request_id, run};
 
 use crate::types::RecordId;

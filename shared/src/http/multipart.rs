@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::CONTENT_TYPE;
@@ -13,6 +15,7 @@ use lambda_http::{Body, Request};
 use multer::Multipart;
 
 use super::ApiError;
+use crate::types::RecordId;
 
 /// What the files of one request may weigh together, in bytes. A Lambda request is at most 6 MiB of JSON with the body in
 /// Base64, so that 4.7 MB is the most that could ever arrive (AWS Lambda quotas, synchronous payload).
@@ -40,7 +43,7 @@ pub enum Media {
 
 impl Media {
     /// What is accepted: what phones, scanners and browsers make.
-    fn types(self) -> &'static [&'static str] {
+    pub fn types(self) -> &'static [&'static str] {
         match self {
             Self::Image => &[
                 "image/jpeg",
@@ -63,6 +66,15 @@ impl Media {
                 "video/x-msvideo",
             ],
         }
+    }
+
+    /// The type of a file by its first bytes, as `(media type, extension without a dot)`.
+    ///
+    /// # Errors
+    /// 400, or 415 for a [`Media::Scan`], naming the field, when it is none of these.
+    pub fn of_bytes(self, field: &str, start: &[u8]) -> Result<(&'static str, &'static str), ApiError> {
+        let kind = infer::get(start).filter(|kind| self.types().contains(&kind.mime_type()));
+        kind.map(|kind| (kind.mime_type(), kind.extension())).ok_or_else(|| self.refusal(field))
     }
 
     fn refusal(self, field: &str) -> ApiError {
@@ -92,7 +104,7 @@ pub struct FormFields {
 #[derive(Debug, Clone)]
 pub struct File {
     /// Its content.
-    pub bytes: Bytes,
+    pub content: Content,
     /// The file name extension of that type, without a dot.
     pub extension: &'static str,
     /// Its media type.
@@ -101,12 +113,79 @@ pub struct File {
     pub name: String,
 }
 
+/// Where the bytes of a file are.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Here: they came with the request.
+    Inline(Bytes),
+    /// Elsewhere, to be read as they are needed.
+    Stored(Arc<dyn Stored>),
+}
+
+/// A file that does not change, and is too large to be held.
+pub trait Stored: Debug + Send + Sync {
+    /// How many bytes it has.
+    fn size(&self) -> u64;
+
+    /// Its bytes, as they arrive.
+    fn open(&self) -> BoxFuture<'_, Result<reqwest::Body, Unread>>;
+
+    /// All of its bytes; for files that may be held.
+    fn read(&self) -> BoxFuture<'_, Result<Bytes, Unread>>;
+}
+
+/// Why a stored file could not be read, for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored file cannot be read: {0}")]
+pub struct Unread(pub String);
+
+impl From<Unread> for ApiError {
+    fn from(error: Unread) -> Self {
+        Self::upstream_timeout(error)
+    }
+}
+
+impl File {
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        match &self.content {
+            Content::Inline(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            Content::Stored(stored) => stored.size(),
+        }
+    }
+
+    /// All of its bytes; for files that may be held.
+    ///
+    /// # Errors
+    /// When it is stored and cannot be read.
+    pub async fn read(&self) -> Result<Bytes, Unread> {
+        match &self.content {
+            Content::Inline(bytes) => Ok(bytes.clone()),
+            Content::Stored(stored) => stored.read().await,
+        }
+    }
+}
+
+/// What stands for a file that was uploaded before: `upload:<upload_id>`.
+#[derive(Debug, Clone)]
+pub struct UploadReference {
+    /// The upload.
+    pub id: RecordId,
+    /// What the field takes.
+    pub media: Media,
+}
+
+/// What a text has to begin with to stand for a file.
+pub const UPLOAD_PREFIX: &str = "upload:";
+
 /// A form that has been read.
 #[derive(Debug, Default)]
 pub struct Form {
     texts: BTreeMap<&'static str, String>,
     /// Its files by field.
     pub files: BTreeMap<&'static str, File>,
+    /// What stands for files that were uploaded before, by field.
+    pub uploads: BTreeMap<&'static str, UploadReference>,
 }
 
 impl Form {
@@ -127,6 +206,11 @@ impl Form {
         let text = self.texts.get(field).filter(|text| !text.trim().is_empty());
         text.map(|text| serde_json::from_str(text).map_err(|_| ApiError::invalid_field(field, "must be JSON")))
             .transpose()
+    }
+
+    /// Whether a file has been sent or is referred to.
+    pub fn has_file(&self, field: &str) -> bool {
+        self.files.contains_key(field) || self.uploads.contains_key(field)
     }
 
     /// Whether a text field has a value.
@@ -188,13 +272,26 @@ impl Form {
         if bytes.is_empty() {
             return Err(ApiError::invalid_field(field, "is an empty file"));
         }
-        let kind = infer::get(&bytes).filter(|kind| media.types().contains(&kind.mime_type()));
-        let kind = kind.ok_or_else(|| media.refusal(field))?;
-        let file = File { bytes, extension: kind.extension(), media_type: kind.mime_type(), name: file_name };
-        match self.files.insert(field, file) {
-            Some(_) => Err(ApiError::invalid_field(field, "is given twice")),
-            None => Ok(()),
+        let (media_type, extension) = media.of_bytes(field, &bytes)?;
+        if self.has_file(field) {
+            return Err(ApiError::invalid_field(field, "is given twice"));
         }
+        self.files.insert(field, File { content: Content::Inline(bytes), extension, media_type, name: file_name });
+        Ok(())
+    }
+
+    /// What stands for a file in a file field.
+    fn add_upload(&mut self, field: &'static str, media: Media, bytes: &[u8]) -> Result<(), ApiError> {
+        let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
+        let id = text.strip_prefix(UPLOAD_PREFIX).ok_or_else(|| {
+            ApiError::invalid_field(field, "must be a file, or upload:<upload_id> of POST /api/uploads")
+        })?;
+        let id = id.parse().map_err(|_| ApiError::upload_not_found(field))?;
+        if self.has_file(field) {
+            return Err(ApiError::invalid_field(field, "is given twice"));
+        }
+        self.uploads.insert(field, UploadReference { id, media });
+        Ok(())
     }
 
     fn add_text(&mut self, fields: &FormFields, name: &str, bytes: &[u8]) -> Result<(), ApiError> {
@@ -202,8 +299,8 @@ impl Form {
             return Err(ApiError::too_large(format!("A text field must be at most {MAX_TEXT} bytes"))
                 .with("field", shown(name)));
         }
-        if fields.files.iter().any(|(field, _)| *field == name) {
-            return Err(ApiError::invalid_field(name, "must be a file"));
+        if let Some((field, media)) = fields.files.iter().find(|(field, _)| *field == name) {
+            return self.add_upload(field, *media, bytes);
         }
         let Some(field) = fields.texts.iter().find(|field| **field == name) else { return Ok(()) };
         let text = std::str::from_utf8(bytes).map_err(|_| ApiError::invalid_field(field, "must be UTF-8"))?;
@@ -229,5 +326,5 @@ fn truncated(_: multer::Error) -> ApiError {
 }
 
 fn files_too_large() -> ApiError {
-    ApiError::too_large("The files of one request must be at most 4.4 MB together; send them one by one, or smaller")
+    ApiError::too_large("The files of one request must be at most 4.4 MB together; upload larger ones with POST /api/uploads first")
 }

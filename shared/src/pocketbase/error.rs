@@ -24,6 +24,12 @@ pub enum Error {
     /// A file that a record named is there no more: it has been replaced.
     #[error("PocketBase no longer has the file")]
     FileGone,
+    /// An upload has been stored before, or its bytes are not those that were looked at.
+    #[error("PocketBase's rules refuse the use of an upload")]
+    UploadTaken,
+    /// A file that is stored elsewhere could not be read.
+    #[error(transparent)]
+    FileUnread(#[from] crate::http::Unread),
     /// It does not know the account, its password has changed, or it is not a service account.
     #[error("PocketBase refused to sign us in: {0}")]
     SignInRefused(String),

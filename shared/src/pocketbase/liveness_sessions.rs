@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::filter::{equals, visible_to};
 use super::session::optional_team;
-use super::verification_history::bytes_part;
+use super::batch::bytes_part;
 use super::{Call, Error, Payload, PocketBase, Writer, typed};
 use crate::types::{RecordId, SessionId, Team, Teams};
 
@@ -102,7 +102,7 @@ pub struct LivenessSession {
 }
 
 /// A relation as collections hold it, where none is empty.
-fn optional_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RecordId>, D::Error> {
+pub(super) fn optional_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RecordId>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }

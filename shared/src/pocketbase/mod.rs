@@ -4,6 +4,7 @@
 //! stranger finds nothing. So an answer that could mean either, [`Answer::could_be_a_strangers`], is believed only after
 //! PocketBase has said that the token is still good; else the client signs in again, once, and repeats the call.
 
+mod batch;
 mod error;
 mod filter;
 mod liveness_sessions;
@@ -13,6 +14,7 @@ mod redaction;
 mod session;
 mod settings;
 mod status_history;
+mod uploads;
 mod verification_history;
 
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+pub use batch::RecordFile;
 pub use error::Error;
 pub use liveness_sessions::{
     BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus, NewLivenessSession,
@@ -36,7 +39,8 @@ pub use profiles::{
 };
 pub use session::Account;
 pub use status_history::{NewStatus, StatusRecord};
-pub use verification_history::{NewVerification, RecordFile, VerificationOwner, VerificationRecord};
+pub use uploads::{NewUpload, Upload, UploadUse, timestamp};
+pub use verification_history::{NewVerification, VerificationOwner, VerificationRecord};
 
 use crate::config::PocketBaseSettings;
 use crate::upstream::{self, ReadError};
@@ -47,6 +51,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long signing in may take when a process starts; Lambda gives a start 10 s in all.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a call with files may take at least: a video of 50 MB, at 25 Mbit/s, takes 16 s.
+const FORM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a file token is used. PocketBase's live 180 s by default.
 const FILE_TOKEN_LIFE: Duration = Duration::from_secs(90);
@@ -108,6 +115,9 @@ impl Answer {
     /// Whether PocketBase would say the same to someone who is not signed in: nothing there, nothing found, or a record
     /// refused without naming a field.
     fn could_be_a_strangers(&self) -> bool {
+        if let Some((_, refused)) = self.refused_in_batch() {
+            return refused.could_be_a_strangers();
+        }
         let empty = |name: &str, is_empty: fn(&Value) -> bool| {
             self.body.as_ref().and_then(|body| body.get(name)).is_some_and(is_empty)
         };
@@ -304,7 +314,8 @@ impl PocketBase {
         request = match call.payload {
             Payload::None => request,
             Payload::Json(body) => request.json(body),
-            Payload::Form(form) => request.multipart(form().await?),
+            // Large files take their time, here and where they come from.
+            Payload::Form(form) => request.multipart(form().await?).timeout(self.settings.timeout.max(FORM_TIMEOUT)),
         };
         let response = request.send().await?;
         let (status, retry_after) = (response.status(), upstream::retry_after(&response));

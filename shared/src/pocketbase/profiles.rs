@@ -1,16 +1,13 @@
 //! `profiles`: one record per person, and the view that shows each with what was last said of it.
 
-use reqwest::Method;
-use reqwest::multipart::Form;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::batch::Write;
 use super::filter::{equals, visible_to};
 use super::session::optional_team;
-use super::verification_history::file_part;
-use super::{Call, Error, Payload, PocketBase, Writer, typed};
-use crate::http::File;
+use super::{Error, Payload, PocketBase, RecordFile, UploadUse, Writer, typed};
 use crate::types::{Confidence, RecordId, Team, Teams, Text, UserId, VerificationStatus};
 
 /// What makes a profile one person's: unique in `profiles`, made when the profile is, never changed.
@@ -97,6 +94,12 @@ pub struct ProfileOverview {
     flow_attempts_today: u32,
     /// How many sessions of Face Liveness flow tokens have made today.
     flow_sessions_today: u32,
+    /// How many uploads flow tokens have announced today.
+    flow_uploads_today: u32,
+    /// How many checks flow tokens have asked for today.
+    flow_checks_today: u32,
+    /// The partner's own name for the person.
+    pub user_id: String,
     /// The UTC day that PocketBase counts in, as `YYYY-MM-DD`.
     today: String,
 }
@@ -148,6 +151,16 @@ impl ProfileOverview {
         names(&self.today, self.flow_sessions_today, limit)
     }
 
+    /// The same for uploads.
+    pub fn uploads_left(&self, limit: u32) -> impl Iterator<Item = String> {
+        names(&self.today, self.flow_uploads_today, limit)
+    }
+
+    /// The same for checks.
+    pub fn checks_left(&self, limit: u32) -> impl Iterator<Item = String> {
+        names(&self.today, self.flow_checks_today, limit)
+    }
+
     /// Whether an outcome stands, in the profile itself or as the last word of its history.
     pub fn is_decided(&self) -> bool {
         is_decided(&self.verification_status, &self.latest_status)
@@ -190,7 +203,7 @@ pub struct ProfileChanges {
     pub face_liveness_result: Option<Value>,
     /// Files by field.
     #[serde(skip)]
-    pub files: Vec<(&'static str, File)>,
+    pub files: Vec<(&'static str, RecordFile)>,
 }
 
 /// A profile after a change.
@@ -245,27 +258,20 @@ impl PocketBase {
         self.first("profile_overview", &visible_to(teams, &equals("id", id.as_str())), "").await
     }
 
-    /// Changes a profile, all at once or not at all.
+    /// Changes a profile and marks the uploads that its files come from as used, all at once or not at all. One call.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a flow token once the profile is decided; else when PocketBase fails.
+    /// [`Error::Refused`] for a flow token once the profile is decided, [`Error::UploadTaken`] when an upload has been stored before;
+    /// else when PocketBase fails.
     pub async fn update_profile(
         &self,
         id: &RecordId,
         writer: Writer,
         changes: &ProfileChanges,
+        uses: &[UploadUse],
     ) -> Result<ProfileRecord, Error> {
-        let fields = serde_json::to_string(changes).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        let make_form = || -> futures_util::future::BoxFuture<'_, Result<Form, Error>> {
-            let form =
-                changes.files.iter().fold(Form::new().text("@jsonPayload", fields.clone()), |form, (field, file)| {
-                    form.part(*field, file_part(field, file))
-                });
-            Box::pin(async { Ok(form) })
-        };
-        let path = format!("/api/collections/profiles/records/{id}");
-        let call = Call { method: Method::PATCH, path, query: writer.query(), payload: Payload::Form(&make_form) };
-        typed(self.send(&call).await?.into_success()?)
+        let write = Write::update("profiles", id, writer, changes)?.with_files(&changes.files);
+        typed(self.write(write, uses).await?)
     }
 }
 

@@ -1,16 +1,12 @@
 //! `verification_history`: each time a person was checked, with the files of that check. Records are only ever added.
 
-use bytes::Bytes;
-use futures_util::future::{BoxFuture, try_join_all};
-use reqwest::Body;
-use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::batch::Write;
 use super::filter::{equals, visible_to};
 use super::profiles::is_decided;
-use super::{Error, Payload, PocketBase, Writer};
-use crate::http::File;
+use super::{Error, PocketBase, RecordFile, UploadUse, Writer, typed};
 use crate::types::{Confidence, Day, RecordId, Teams, Text};
 
 /// A record to be added, its files aside.
@@ -37,15 +33,6 @@ pub struct NewVerification {
     pub ip_address: Option<String>,
     /// `<UTC day>#<n>` for a record made with a flow token: unique per profile, which makes a daily limit exact.
     pub flow_attempt: Option<String>,
-}
-
-/// Where a file of a record comes from.
-#[derive(Debug, Clone)]
-pub enum RecordFile {
-    /// From the request.
-    Sent(File),
-    /// From the profile, where it has this name.
-    OfProfile(String),
 }
 
 /// A record that was added.
@@ -95,65 +82,22 @@ impl PocketBase {
         self.first("verification_overview", &filter, "profile,verification_status,latest_status").await
     }
 
-    /// Adds a record with its files, all at once or not at all. Files of the profile are passed through as they arrive,
-    /// so that this process holds none of them. One call, and for files of the profile a token and a download each.
+    /// Adds a record with its files, and marks the uploads that they come from as used, all at once or not at all. Files are passed
+    /// through as they arrive, so that this process holds none of them. One call, and for files of the profile a token and a
+    /// download each.
     ///
     /// # Errors
     /// [`Error::NotUnique`] when the `flow_attempt` or the `liveness_session` is taken, [`Error::Refused`] for a flow token once the profile is decided,
-    /// [`Error::FileGone`] when a file of the profile has been replaced meanwhile; else when PocketBase fails.
+    /// [`Error::FileGone`] when a file of the profile has been replaced meanwhile, [`Error::UploadTaken`] when an upload has been
+    /// stored before; else when PocketBase fails.
     pub async fn create_verification(
         &self,
         verification: &NewVerification,
         files: &[(&'static str, RecordFile)],
+        uses: &[UploadUse],
     ) -> Result<VerificationRecord, Error> {
-        let fields = serde_json::to_string(verification).map_err(|error| Error::BadAnswer(error.to_string()))?;
         let writer = if verification.flow_attempt.is_some() { Writer::Flow } else { Writer::Partner };
-        if files.iter().any(|(_, file)| matches!(file, RecordFile::OfProfile(_))) {
-            // Once, and not by each of the downloads that then begin together.
-            self.file_token().await?;
-        }
-        let make_form = || -> BoxFuture<'_, Result<Form, Error>> {
-            let fields = fields.clone();
-            Box::pin(async move {
-                let parts = files.iter().map(|(field, file)| self.part(&verification.profile, field, file));
-                let parts = try_join_all(parts).await?;
-                Ok(parts
-                    .into_iter()
-                    .fold(Form::new().text("@jsonPayload", fields), |form, (field, part)| form.part(field, part)))
-            })
-        };
-        self.create("verification_history", writer, Payload::Form(&make_form)).await
+        let write = Write::create("verification_history", writer, verification)?.with_files(files);
+        typed(self.write(write, uses).await?)
     }
-
-    async fn part(
-        &self,
-        profile: &RecordId,
-        field: &'static str,
-        file: &RecordFile,
-    ) -> Result<(&'static str, Part), Error> {
-        let name = match file {
-            RecordFile::Sent(file) => return Ok((field, file_part(field, file))),
-            RecordFile::OfProfile(name) => name,
-        };
-        let response = self.download(&format!("/api/files/profiles/{profile}/{name}")).await?;
-        let extension = name.rsplit_once('.').map_or("bin", |(_, extension)| extension);
-        let file_name = format!("{field}.{extension}");
-        let part = match response.content_length() {
-            Some(length) => Part::stream_with_length(Body::wrap_stream(response.bytes_stream()), length),
-            None => Part::stream(Body::wrap_stream(response.bytes_stream())),
-        };
-        Ok((field, part.file_name(file_name)))
-    }
-}
-
-/// A file as part of a form. Its name is made of the field and the type of its bytes: the name that the caller gave may say
-/// anything, and is dropped.
-pub(super) fn file_part(field: &str, file: &File) -> Part {
-    bytes_part(&file.bytes, format!("{field}.{}", file.extension))
-}
-
-/// Bytes as part of a form, without copying them.
-pub(super) fn bytes_part(bytes: &Bytes, file_name: String) -> Part {
-    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    Part::stream_with_length(bytes.clone(), length).file_name(file_name)
 }

@@ -7,15 +7,17 @@ pub mod openapi;
 mod pocketbase;
 mod proxy;
 mod shape;
+mod storage;
 
 pub use local::server::root;
 
-pub use app::{Answer, App, Router, stand_ins};
+pub use app::{Answer, App, Ask, Router, stand_ins};
 pub use form::{FormBody, JPEG, MP4, PNG};
 pub use moto::{Recorder, Secret, moto};
 pub use pocketbase::{own_server, settings, shared};
 pub use proxy::{Mood, Proxy, Stage};
 pub use shape::assert_shape;
+pub use storage::{Storage, send_form};
 
 pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
 pub const STATIC_KEY: &str = "your-secret-api-key-1";

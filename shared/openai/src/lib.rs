@@ -1,25 +1,23 @@
-//! OpenAI's Chat Completions, or any server that speaks them: an image in, JSON of one schema out.
+//! OpenAI's Chat Completions, or any server that speaks them: images in, JSON of one schema out.
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lambda_http::http::StatusCode;
-use lambda_http::http::header::RETRY_AFTER;
+use bytes::Bytes;
 use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::config::OpenAiSettings;
-use shared::http::{ApiError, File, RETRY_SECONDS};
 use shared::upstream::{self, ReadError};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The largest answer that is read, in bytes. A document's fields take about 1 kB.
+/// The largest answer that is read, in bytes. What we ask for takes about 1 kB.
 const MAX_ANSWER: usize = 128 * 1024;
 
-/// The most tokens that a model may spend, its reasoning included: a document takes some 300, reasoning a few thousand.
+/// The most tokens that a model may spend, its reasoning included: an answer takes some 300, reasoning a few thousand.
 const MAX_TOKENS: u32 = 8_000;
 
 /// A client. Made once in a process's life.
@@ -32,14 +30,52 @@ pub struct OpenAi {
 pub struct Question<'a> {
     /// What it shall do. Nothing of a caller's stands here.
     pub instructions: &'a str,
-    /// Text of a caller's, as data.
-    pub text: Option<String>,
-    /// The image.
-    pub image: &'a File,
+    /// Text and images, in order, as data.
+    pub parts: Vec<Part>,
     /// The schema's name.
     pub name: &'a str,
     /// The schema: every property required, none other allowed.
     pub schema: &'a Value,
+}
+
+/// Something that a model is given.
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// An image, and its media type.
+    Image(&'static str, Bytes),
+}
+
+/// Why there is no answer. None repeats what was sent or said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `OPENAI_API_KEY` is not set.
+    #[error("OPENAI_API_KEY is not set")]
+    NotConfigured,
+    /// It takes no more requests just now.
+    #[error("OpenAI throttles")]
+    Throttled {
+        /// After how many seconds to come back, where it said so.
+        retry_after: Option<u64>,
+    },
+    /// It does not take the key.
+    #[error("OpenAI does not take OPENAI_API_KEY")]
+    KeyRefused,
+    /// The account has no more to spend.
+    #[error("OpenAI: the account's quota is used up")]
+    QuotaUsedUp,
+    /// It would not look at what it was given.
+    #[error("OpenAI: {0}")]
+    Refused(&'static str),
+    /// It cannot read an image.
+    #[error("OpenAI: {0}")]
+    BadImage(String),
+    /// It did not answer in time.
+    #[error("OpenAI: {0}")]
+    TimedOut(String),
+    /// It answered anything else than it should.
+    #[error("OpenAI: {0}")]
+    BadAnswer(String),
 }
 
 /// What a model answered.
@@ -106,13 +142,9 @@ impl OpenAi {
     /// Asks the model. One call; a second only when no connection came about.
     ///
     /// # Errors
-    /// 501 without an API key, 429 when it is throttled, 504 when it does not answer in time, 502 for any other answer and for a
-    /// model that refuses or breaks off.
-    pub async fn ask(&self, question: &Question<'_>) -> Result<Reply, ApiError> {
-        let Some(key) = &self.settings.api_key else {
-            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "OpenAI not configured")
-                .message("OPENAI_API_KEY must be set in environment variables"));
-        };
+    /// When there is no key, or no answer that can be used.
+    pub async fn ask(&self, question: Question<'_>) -> Result<Reply, Error> {
+        let key = self.settings.api_key.as_ref().ok_or(Error::NotConfigured)?;
         let body = self.request(question);
         let url = format!("{}/chat/completions", self.settings.base_url);
         let send = || self.http.post(&url).bearer_auth(key).json(&body).send();
@@ -123,23 +155,27 @@ impl OpenAi {
         let response = response.map_err(no_answer)?;
         match response.status().as_u16() {
             200..=299 => reply(response).await,
-            401 | 403 => Err(no_account("it does not take OPENAI_API_KEY").suspecting_secret()),
+            401 | 403 => Err(Error::KeyRefused),
             status => Err(failure(status, response).await),
         }
     }
 
-    fn request(&self, question: &Question<'_>) -> Request<'_> {
-        let image = format!("data:{};base64,{}", question.image.media_type, STANDARD.encode(&question.image.bytes));
-        let image = json!({ "type": "image_url", "image_url": { "url": image, "detail": "high" } });
-        let text = question.text.as_ref().map(|text| json!({ "type": "text", "text": text }));
-        let content: Vec<_> = text.into_iter().chain([image]).collect();
-        // Reading needs little thought, and a person is waiting. Other models refuse the parameter.
+    fn request<'a>(&'a self, question: Question<'a>) -> Request<'a> {
+        let parts = question.parts.into_iter().map(|part| match part {
+            Part::Text(text) => json!({ "type": "text", "text": text }),
+            Part::Image(media_type, bytes) => {
+                let url = format!("data:{media_type};base64,{}", STANDARD.encode(&bytes));
+                json!({ "type": "image_url", "image_url": { "url": url, "detail": "high" } })
+            }
+        });
+        let parts: Vec<_> = parts.collect();
+        // Looking needs little thought, and a person is waiting. Other models refuse the parameter.
         let effort = is_reasoning(&self.settings.model).then_some("low");
         Request {
             model: &self.settings.model,
             messages: json!([
                 { "role": "system", "content": question.instructions },
-                { "role": "user", "content": content },
+                { "role": "user", "content": parts },
             ]),
             max_completion_tokens: MAX_TOKENS,
             reasoning_effort: effort,
@@ -159,28 +195,29 @@ fn is_reasoning(model: &str) -> bool {
     (numbered || model.starts_with("gpt-5")) && !model.contains("-chat") && !model.contains("-pro")
 }
 
-async fn reply(response: Response) -> Result<Reply, ApiError> {
+async fn reply(response: Response) -> Result<Reply, Error> {
+    let bad = |cause: &str| Error::BadAnswer(cause.to_owned());
     let body = upstream::read(response, MAX_ANSWER).await.map_err(|error| match error {
-        ReadError::TooLarge => bad_answer(error),
+        ReadError::TooLarge => bad("an answer too large to read"),
         ReadError::Broken(error) => no_answer(error),
     })?;
-    let completion: Completion = serde_json::from_slice(&body).map_err(|_| bad_answer("no chat completion"))?;
-    let choice = completion.choices.into_iter().next().ok_or_else(|| bad_answer("no choice"))?;
+    let completion: Completion = serde_json::from_slice(&body).map_err(|_| bad("no chat completion"))?;
+    let choice = completion.choices.into_iter().next().ok_or_else(|| bad("no choice"))?;
     if choice.message.refusal.is_some_and(|refusal| !refusal.is_empty()) {
-        return Err(refused("the model refused"));
+        return Err(Error::Refused("the model refused"));
     }
     match choice.finish_reason.as_deref() {
-        Some("length") => return Err(bad_answer("the model ran out of tokens")),
-        Some("content_filter") => return Err(refused("the content filter stopped the model")),
+        Some("length") => return Err(bad("the model ran out of tokens")),
+        Some("content_filter") => return Err(Error::Refused("the content filter stopped the model")),
         _ => {}
     }
-    let text = choice.message.content.filter(|text| !text.is_empty()).ok_or_else(|| bad_answer("an empty answer"))?;
+    let text = choice.message.content.filter(|text| !text.is_empty()).ok_or_else(|| bad("an empty answer"))?;
     Ok(Reply { text, usage: serde_json::from_value(completion.usage).ok() })
 }
 
 /// What a refusal means, by its code; its words may repeat what was sent.
-async fn failure(status: u16, response: Response) -> ApiError {
-    let retry_after = upstream::retry_after(&response).unwrap_or(RETRY_SECONDS);
+async fn failure(status: u16, response: Response) -> Error {
+    let retry_after = upstream::retry_after(&response);
     let body: Value = match upstream::read(response, MAX_ANSWER).await {
         Ok(body) => serde_json::from_slice(&body).unwrap_or_default(),
         Err(_) => Value::Null,
@@ -189,40 +226,16 @@ async fn failure(status: u16, response: Response) -> ApiError {
     let is_plain = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let code = if is_plain { code } else { "" };
     match (status, code) {
-        (429, "insufficient_quota") => no_account("the account's quota is used up"),
-        (429, _) => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
-            .message("The model takes no more requests just now; try again shortly")
-            .header(RETRY_AFTER, &retry_after.to_string())
-            .because("OpenAI throttles"),
-        (400, "image_content_policy_violation") => refused("the content policy forbids the image"),
-        (400, code) if code.contains("image") => {
-            ApiError::invalid_field("document_front", "cannot be read as an image").because(format!("OpenAI: {code}"))
-        }
-        (status, code) => bad_answer(format!("status {status} {code}")),
+        (429, "insufficient_quota") => Error::QuotaUsedUp,
+        (429, _) => Error::Throttled { retry_after },
+        (400, "image_content_policy_violation") => Error::Refused("the content policy forbids the image"),
+        (400, code) if code.contains("image") => Error::BadImage(code.to_owned()),
+        (status, code) => Error::BadAnswer(format!("status {status} {code}")),
     }
 }
 
-/// A model's failure in words of ours: its own may repeat what it was sent.
-pub fn bad_answer(cause: impl std::fmt::Display) -> ApiError {
-    ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed")
-        .message("The model did not answer as it should; try again")
-        .because(format!("OpenAI: {cause}"))
-}
-
-fn no_account(cause: &str) -> ApiError {
-    ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed")
-        .message("The model refuses this deployment's account; its operator must fix this")
-        .because(format!("OpenAI: {cause}"))
-}
-
-fn refused(cause: &str) -> ApiError {
-    ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed")
-        .message("The model would not read this image; take another photo of the document")
-        .because(format!("OpenAI: {cause}"))
-}
-
-fn no_answer(error: reqwest::Error) -> ApiError {
-    ApiError::upstream_timeout(format!("OpenAI: {}", error.without_url()))
+fn no_answer(error: reqwest::Error) -> Error {
+    Error::TimedOut(error.without_url().to_string())
 }
 
 #[cfg(test)]
