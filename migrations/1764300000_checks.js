@@ -111,6 +111,12 @@ migrate(
       },
     );
 
+    const history = collection("verification_history");
+    history.fields.add(one("check", "checks"));
+    history.addIndex("idx_verification_history_check", true, "`check`", "`check` != ''");
+    history.updateRule = `${history.updateRule} && ${notSet("check")}`;
+    app.save(history);
+
     const partners = collection("partners");
     for (const field of [
       new URLField({ name: "webhook_url" }),
@@ -145,6 +151,8 @@ migrate(
         new SelectField({ name: "state", values: ["pending", "delivered", "failed"], maxSelect: 1, required: true }),
         // How often it has been tried since it was written, or since it was last asked for again.
         new NumberField({ name: "tries", onlyInt: true, min: 0 }),
+        // It was asked for again, and keeps nobody else waiting.
+        flag("resent"),
         // [{"at", "status"?, "error"?, "milliseconds", "response"?}], the newest last.
         json("attempts", 256 * 1024),
         date("next_attempt"),
@@ -178,7 +186,7 @@ migrate(
         name: "webhook_queue",
         listRule: SERVICE,
         viewQuery: `
-          SELECT d.id, d.team, d.partner, d.stream, d.event, d.payload, d.tries, d.attempts, d.next_attempt, d.leased_until,
+          SELECT d.id, d.team, d.partner, d.stream, d.event, d.payload, d.state, d.tries, d.attempts, d.next_attempt, d.leased_until,
             c.selfie_video, c.id_photo,
             p.webhook_url, p.webhook_secrets, p.webhook_failing_since
           FROM webhook_deliveries AS d
@@ -186,8 +194,25 @@ migrate(
           LEFT JOIN checks AS c ON c.id = d."check"
           WHERE d.state = 'pending' AND d.redacted = FALSE AND p.active = TRUE
             AND p.webhook_url != '' AND p.webhook_disabled = ''
-            AND NOT EXISTS (SELECT 1 FROM webhook_deliveries AS e WHERE e.stream = d.stream AND e.partner = d.partner
-              AND e.state = 'pending' AND e.redacted = FALSE AND e.rowid < d.rowid)`,
+            AND (d.resent = TRUE OR NOT EXISTS (SELECT 1 FROM webhook_deliveries AS e
+              WHERE e.stream = d.stream AND e.partner = d.partner AND e.rowid < d.rowid
+                AND e.state = 'pending' AND e.resent = FALSE AND e.redacted = FALSE))`,
+      }),
+    );
+
+    // What a partner is shown.
+    app.save(
+      new Collection({
+        type: "view",
+        name: "webhook_delivery_overview",
+        listRule: SERVICE,
+        viewQuery: `
+          SELECT d.id, d.team, d.event, d.payload, d.state, d.attempts, d.next_attempt, d.delivered, d.created,
+            c.check_id, c.selfie_video, c.id_photo, p.webhook_url, p.webhook_disabled, p.webhook_disabled_reason
+          FROM webhook_deliveries AS d
+          JOIN partners AS p ON p.id = d.partner
+          LEFT JOIN checks AS c ON c.id = d."check"
+          WHERE d.redacted = FALSE`,
       }),
     );
 

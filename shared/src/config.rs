@@ -444,6 +444,25 @@ impl StorageSettings {
     }
 }
 
+/// How webhooks are sent.
+#[derive(Clone)]
+pub struct WebhookSettings {
+    /// `WEBHOOK_QUEUE_URL`: a queue of SQS that makes them prompt; without it the sweep finds them, a minute later.
+    pub queue_url: Option<String>,
+    /// `ALLOW_PRIVATE_WEBHOOKS`: whether they may go to private addresses, and by http; for development alone.
+    pub allow_private: bool,
+}
+
+impl WebhookSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { queue_url: env.url("WEBHOOK_QUEUE_URL")?, allow_private: env.flag("ALLOW_PRIVATE_WEBHOOKS")? })
+    }
+}
+
 /// When somebody is taken to be live.
 #[derive(Clone, Copy)]
 pub struct LivenessSettings {

@@ -28,6 +28,18 @@ impl RecordId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// An id for a record that is yet to be made: PocketBase lets clients choose them.
+    pub fn random() -> Self {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let mut bits = rand::random::<u128>();
+        let id = (0..15).map(|_| {
+            let letter = ALPHABET.get((bits & 31) as usize).copied().unwrap_or(b'a');
+            bits >>= 5;
+            char::from(letter)
+        });
+        Self(id.collect())
+    }
 }
 
 impl FromStr for RecordId {

@@ -136,6 +136,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "Upload conflict").with("field", field).message(format!("{field} {reason}"))
     }
 
+    /// 404 for a webhook that does not exist or is not the caller's.
+    pub fn delivery_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Delivery not found")
+    }
+
     /// 404 for a Face Liveness session that does not exist (any more) or is not the caller's.
     pub fn session_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Session not found").message("Face Liveness session ID is invalid or expired")

@@ -16,7 +16,7 @@ pub use json::{parse_json, read_json};
 pub use multipart::{
     Content, File, Form, FormFields, MAX_INLINE_FILES, Media, Stored, UPLOAD_PREFIX, Unread, UploadReference, read_form,
 };
-pub use service::{Handle, Make, Service, request_id, run};
+pub use service::{Handle, Service, request_id, run};
 
 use crate::types::RecordId;
 

@@ -10,24 +10,17 @@ use futures_util::future::BoxFuture;
 use lambda_http::http::header::{HeaderName, HeaderValue};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response, service_fn};
-use tokio::sync::Mutex;
 use tracing::Instrument;
 
 use super::{ApiError, StartError};
 use crate::config::Env;
-use crate::secrets::Secrets;
+use crate::renewed::{Make, Renewed};
 
 /// The longest that a request may take, whatever the function's own timeout: API Gateway hangs up after 30 s.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(27);
 
 /// What is kept of a function's time to say that the rest was not enough.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
-
-/// How long the secret is not read again after it has been: strangers with bad tokens cannot make us ask more often.
-const REREAD_PAUSE: Duration = Duration::from_secs(5);
-
-/// Makes what a handler needs, from the settings.
-pub type Make<S> = for<'a> fn(&'a Env) -> BoxFuture<'a, Result<S, StartError>>;
 
 /// Answers a request.
 pub type Handle<S> = for<'a> fn(&'a S, Request) -> BoxFuture<'a, Result<Response<Body>, ApiError>>;
@@ -50,21 +43,8 @@ pub async fn run<S: Send + Sync>(make: Make<S>, handle: Handle<S>) -> Result<(),
 
 /// A handler with its state.
 pub struct Service<S> {
-    make: Make<S>,
     handle: Handle<S>,
-    process: Env,
-    secrets: Option<Secrets>,
-    current: Mutex<Current<S>>,
-}
-
-/// A state, and the version of the secret that it was made with.
-struct Current<S> {
-    state: Arc<S>,
-    version: String,
-    /// When the secret was last known to be this one.
-    read: Instant,
-    /// When reading it was last tried.
-    tried: Instant,
+    renewed: Renewed<S>,
 }
 
 impl<S: Send + Sync> Service<S> {
@@ -73,19 +53,7 @@ impl<S: Send + Sync> Service<S> {
     /// # Errors
     /// When a setting is missing or malformed, or the secret cannot be read.
     pub async fn start(process: Env, make: Make<S>, handle: Handle<S>) -> Result<Self, StartError> {
-        let secrets = Secrets::from_env(&process).await?;
-        let secret = match &secrets {
-            Some(secrets) => Some(secrets.read().await?),
-            None => None,
-        };
-        let state = match &secret {
-            Some(secret) => make(&secret.over(&process)).await?,
-            None => make(&process).await?,
-        };
-        let version = secret.map(|secret| secret.version).unwrap_or_default();
-        let now = Instant::now();
-        let current = Mutex::new(Current { state: Arc::new(state), version, read: now, tried: now });
-        Ok(Self { make, handle, process, secrets, current })
+        Ok(Self { handle, renewed: Renewed::start(process, make).await? })
     }
 
     /// Answers one request: every failure becomes a response, every response carries `x-request-id`, and one line is logged.
@@ -124,39 +92,17 @@ impl<S: Send + Sync> Service<S> {
     /// Handles a request, and handles it again with the secret as it is now when that has changed and would explain the
     /// failure.
     async fn handled(&self, request: Request) -> Result<Response<Body>, ApiError> {
-        let Some(secrets) = &self.secrets else {
-            let state = self.current.lock().await.state.clone();
+        let state = self.renewed.state().await;
+        if !self.renewed.can_change() {
             return (self.handle)(&state, request).await;
-        };
-        let state = self.refreshed(secrets, secrets.ttl).await;
+        }
         let again = copy(&request);
         let error = match (self.handle)(&state, request).await {
             Err(error) if error.suspects_a_secret() => error,
             outcome => return outcome,
         };
-        let renewed = self.refreshed(secrets, REREAD_PAUSE).await;
+        let renewed = self.renewed.doubted().await;
         if Arc::ptr_eq(&state, &renewed) { Err(error) } else { (self.handle)(&renewed, again).await }
-    }
-
-    /// The state, made anew when the secret is older than `age` and has changed. A secret that cannot be read, or is unusable,
-    /// leaves the state as it was: it was good so far.
-    async fn refreshed(&self, secrets: &Secrets, age: Duration) -> Arc<S> {
-        let mut current = self.current.lock().await;
-        if current.read.elapsed() >= age && current.tried.elapsed() >= REREAD_PAUSE {
-            current.tried = Instant::now();
-            match secrets.read().await {
-                Ok(secret) if secret.version == current.version => current.read = current.tried,
-                Ok(secret) => match (self.make)(&secret.over(&self.process)).await {
-                    Ok(state) => {
-                        (current.state, current.version) = (Arc::new(state), secret.version);
-                        current.read = current.tried;
-                    }
-                    Err(error) => tracing::error!(cause = ?error, "the secret has changed and cannot be used"),
-                },
-                Err(error) => tracing::warn!(cause = %error, "going on with the secret as it was read before"),
-            }
-        }
-        current.state.clone()
     }
 }
 

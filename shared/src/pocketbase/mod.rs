@@ -5,6 +5,8 @@
 //! PocketBase has said that the token is still good; else the client signs in again, once, and repeats the call.
 
 mod batch;
+mod checks;
+mod deliveries;
 mod error;
 mod filter;
 mod liveness_sessions;
@@ -29,6 +31,11 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use batch::RecordFile;
+pub use checks::{NewCheck, Outcome};
+pub use deliveries::{
+    Attempt, CHECK_COMPLETED, DeliveryOverview, DeliveryQuery, LeasedDelivery, NewDelivery, QueuedDelivery, STATUS_CHANGED,
+    Settled, SigningSecret, Subscriber,
+};
 pub use error::Error;
 pub use liveness_sessions::{
     BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus, NewLivenessSession,

@@ -1,0 +1,88 @@
+//! GET /api/webhooks/deliveries: the webhooks of a team, the newest first, with every attempt to deliver them.
+//!
+//! `state`, `check_id` and `limit` (1 to 100, 50 by default) choose; `next_cursor` of one page is the `cursor` of the next. PocketBase
+//! calls: one.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use lambda_http::http::StatusCode;
+use lambda_http::{Body, Request, RequestExt, Response};
+use serde::Serialize;
+use shared::auth::Scope;
+pub use shared::backend::Backend as State;
+use shared::http::{ApiError, json_response};
+use shared::pocketbase::{DeliveryOverview, DeliveryQuery};
+use shared::types::RecordId;
+use webhooks::DeliveryView;
+
+/// The states that there are.
+const STATES: [&str; 3] = ["pending", "delivered", "failed"];
+
+/// How many are listed, unless the caller says.
+const LIMIT: usize = 50;
+
+/// The most that are listed at once.
+const MAX_LIMIT: usize = 100;
+
+#[derive(Serialize)]
+struct Page {
+    success: bool,
+    data: Vec<DeliveryView>,
+    next_cursor: Option<String>,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// 400 for a bad parameter; 401; 403 for a missing scope; PocketBase's failures.
+pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
+    caller.require(Scope::WebhooksRead)?;
+    let mut query = query(&request)?;
+    let limit = query.limit;
+    // One more says whether there is a next page.
+    query.limit += 1;
+    let mut found = state.pocketbase.deliveries(caller.teams(), &query).await?;
+    let is_more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| is_more).map(cursor);
+    let data = found.into_iter().map(DeliveryView::without_payload).collect();
+    Ok(json_response(StatusCode::OK, &Page { success: true, data, next_cursor }))
+}
+
+fn query(request: &Request) -> Result<DeliveryQuery, ApiError> {
+    let parameters = request.query_string_parameters_ref();
+    let given = |name: &str| parameters.and_then(|all| all.first(name)).filter(|value| !value.is_empty());
+    let state = given("state").map(|state| {
+        let known = STATES.into_iter().find(|known| *known == state);
+        known.ok_or_else(|| ApiError::invalid_field("state", format!("must be one of {}", STATES.join(", "))))
+    });
+    let check_id = given("check_id").map(|id| {
+        id.parse().map_err(|_| ApiError::invalid_field("check_id", "must be the check_id of a submission"))
+    });
+    let before = given("cursor").map(|cursor| {
+        position(cursor).ok_or_else(|| ApiError::invalid_field("cursor", "must be the next_cursor of a page"))
+    });
+    let limit = given("limit").map(|limit| {
+        let number = limit.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
+        number.ok_or_else(|| ApiError::invalid_field("limit", format!("must be a number from 1 to {MAX_LIMIT}")))
+    });
+    Ok(DeliveryQuery {
+        state: state.transpose()?,
+        check_id: check_id.transpose()?,
+        before: before.transpose()?,
+        limit: limit.transpose()?.unwrap_or(LIMIT),
+    })
+}
+
+/// The place of a webhook in the list.
+fn cursor(delivery: &DeliveryOverview) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {}", delivery.created.timestamp_millis(), delivery.id))
+}
+
+fn position(cursor: &str) -> Option<(DateTime<Utc>, RecordId)> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    let (created, id) = text.split_once(' ')?;
+    Some((DateTime::from_timestamp_millis(created.parse().ok()?)?, id.parse().ok()?))
+}

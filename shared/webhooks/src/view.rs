@@ -1,0 +1,87 @@
+//! A webhook as its partner is shown it.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use shared::pocketbase::{Attempt, DeliveryOverview};
+use shared::types::RecordId;
+
+/// A webhook as its partner is shown it. Links to media are not part of it.
+#[derive(Debug, Serialize)]
+pub struct DeliveryView {
+    id: RecordId,
+    /// The `webhook-id` of every attempt.
+    webhook_id: String,
+    event: String,
+    state: String,
+    created_at: String,
+    delivered_at: Option<String>,
+    next_attempt_at: Option<String>,
+    check_id: Option<String>,
+    attempts: Vec<AttemptView>,
+    endpoint: EndpointView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptView {
+    at: String,
+    status: Option<u16>,
+    error: Option<String>,
+    milliseconds: u64,
+    response: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct EndpointView {
+    url: String,
+    disabled_at: Option<String>,
+    disabled_reason: Option<String>,
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+impl DeliveryView {
+    /// Without the body, which a list leaves out.
+    pub fn without_payload(delivery: DeliveryOverview) -> Self {
+        Self { payload: None, ..Self::from(delivery) }
+    }
+}
+
+impl From<DeliveryOverview> for DeliveryView {
+    fn from(delivery: DeliveryOverview) -> Self {
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        Self {
+            webhook_id: crate::webhook_id(&delivery.id),
+            id: delivery.id,
+            event: delivery.event,
+            state: delivery.state,
+            created_at: rfc3339(delivery.created),
+            delivered_at: delivery.delivered.map(rfc3339),
+            next_attempt_at: delivery.next_attempt.map(rfc3339),
+            check_id: given(delivery.check_id),
+            attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
+            endpoint: EndpointView {
+                url: delivery.webhook_url,
+                disabled_at: delivery.webhook_disabled.map(rfc3339),
+                disabled_reason: given(delivery.webhook_disabled_reason),
+            },
+            payload: Some(delivery.payload),
+        }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            at: rfc3339(attempt.at),
+            status: attempt.status,
+            error: attempt.error,
+            milliseconds: attempt.milliseconds,
+            response: attempt.response,
+        }
+    }
+}
