@@ -79,6 +79,7 @@ check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences
 $(TOOLS): local/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement $<
+	ln -sfn "$$(.venv/bin/python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" .venv/bin/ffmpeg
 	@touch $@
 
 $(SAM_TOOLS): local/requirements-sam.txt

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -444,6 +445,75 @@ impl StorageSettings {
     }
 }
 
+/// How media are decoded.
+#[derive(Clone)]
+pub struct MediaSettings {
+    /// `FFMPEG_PATH`: where ffmpeg is; `/opt/bin/ffmpeg` by default, which is where the layer puts it.
+    pub ffmpeg: PathBuf,
+}
+
+impl MediaSettings {
+    /// Reads the settings. Whether there is an ffmpeg shows with the first file.
+    pub fn from_env(env: &Env) -> Self {
+        Self { ffmpeg: env.get("FFMPEG_PATH").unwrap_or("/opt/bin/ffmpeg").into() }
+    }
+}
+
+/// Who compares faces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaceComparison {
+    /// A vision model behind OpenAI's API.
+    OpenAiVision,
+    /// Amazon Rekognition CompareFaces.
+    Rekognition,
+}
+
+impl FaceComparison {
+    /// Reads `FACE_COMPARISON`: `openai_vision` (default) or `rekognition`.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        match env.get("FACE_COMPARISON") {
+            None | Some("openai_vision") => Ok(Self::OpenAiVision),
+            Some("rekognition") => Ok(Self::Rekognition),
+            Some(_) => Err(malformed("FACE_COMPARISON", "must be openai_vision or rekognition")),
+        }
+    }
+}
+
+/// From which similarities, 0 to 100, a check is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct DecisionSettings {
+    /// `FACE_MATCH_THRESHOLD`: from here on the faces are one person's; 80 by default.
+    pub verify_from: f64,
+    /// `FACE_MATCH_HIGH_THRESHOLD`: from here on that is said with high confidence; 90 by default.
+    pub high_from: f64,
+    /// `FACE_MISMATCH_THRESHOLD`: below it they are two persons'; 40 by default.
+    pub reject_below: f64,
+    /// `COMPARE_FACES_THRESHOLD`: below it Rekognition disagrees with a model that says that they are one person's; 90 by default.
+    pub compare_faces_from: f64,
+}
+
+impl DecisionSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When one is malformed, or a match would begin below a mismatch.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let settings = Self {
+            verify_from: env.number("FACE_MATCH_THRESHOLD", 80.0, 0.0..=100.0)?,
+            high_from: env.number("FACE_MATCH_HIGH_THRESHOLD", 90.0, 0.0..=100.0)?,
+            reject_below: env.number("FACE_MISMATCH_THRESHOLD", 40.0, 0.0..=100.0)?,
+            compare_faces_from: env.number("COMPARE_FACES_THRESHOLD", 90.0, 0.0..=100.0)?,
+        };
+        if settings.reject_below > settings.verify_from {
+            return Err(malformed("FACE_MISMATCH_THRESHOLD", "must be at most FACE_MATCH_THRESHOLD"));
+        }
+        Ok(settings)
+    }
+}
+
 /// How webhooks are sent.
 #[derive(Clone)]
 pub struct WebhookSettings {
@@ -643,6 +713,9 @@ mod tests {
         assert!(LivenessSettings::from_env(&env(&[("FACE_LIVENESS_THRESHOLD", "101")])).is_err());
         assert!(AwsSettings::from_env(&env(&[("LIVENESS_CLIENT_ROLE_ARN", "liveness")])).is_err());
         assert!(AwsSettings::from_env(&env(&[("AWS_ENDPOINT_URL_STS", "localhost")])).is_err());
+        assert!(FaceComparison::from_env(&env(&[("FACE_COMPARISON", "guessing")])).is_err());
+        assert!(DecisionSettings::from_env(&env(&[("FACE_MISMATCH_THRESHOLD", "81")])).is_err());
+        assert!(WebhookSettings::from_env(&env(&[("WEBHOOK_QUEUE_URL", "queue")])).is_err());
         assert!(StorageSettings::from_env(&env(&[("UPLOADS_BUCKET", "a/b")])).is_err());
         assert!(OpenAiSettings::from_env(&env(&[("OPENAI_BASE_URL", "api.openai.com")])).is_err());
         assert!(SecretsSettings::from_env(&env(&[("SECRETS_TTL_SECONDS", "1")])).is_err());

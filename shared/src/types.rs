@@ -264,6 +264,16 @@ impl FromStr for VerificationStatus {
 }
 
 impl VerificationStatus {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unverified => "unverified",
+            Self::Pending => "pending",
+            Self::Verified => "verified",
+            Self::Rejected => "rejected",
+        }
+    }
+
     /// Whether it is an outcome, after which a person can change nothing more.
     pub fn is_decided(self) -> bool {
         matches!(self, Self::Verified | Self::Rejected)

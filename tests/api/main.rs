@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod access;
+mod checks;
 mod creating;
 mod credentials;
 mod devices;
@@ -25,3 +26,4 @@ mod token_endpoint;
 mod tokens;
 mod uploads;
 mod upstream;
+mod webhooks;

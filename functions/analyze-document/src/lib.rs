@@ -22,7 +22,7 @@ use shared::config::{Env, OpenAiSettings, PocketBaseSettings};
 use shared::http::{ApiError, FormFields, Media, RETRY_SECONDS, StartError, read_form, success};
 use shared::pocketbase::PocketBase;
 use shared::types::Text;
-use storage::Uploads;
+use storage::{Copies, Uploads};
 
 use checks::{Checks, Hints};
 use reading::Reading;
@@ -127,7 +127,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         full_name: full_name.as_ref().map(Text::as_str),
     };
     let State { authenticator, pocketbase, uploads, openai, schema } = state;
-    let taken = uploads.take(pocketbase, authenticator, &caller, caller.flow_profile(), &mut form).await?;
+    let taken = uploads.take(pocketbase, authenticator, &caller, caller.flow_profile(), Copies::Passing, &mut form).await?;
     let document = form.files.remove("document_front");
     let document = document.ok_or_else(|| ApiError::internal("a form without the file that it had"))?;
     let reply = async {

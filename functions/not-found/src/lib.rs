@@ -20,6 +20,10 @@ pub const ROUTES: &[(&str, &[Method])] = &[
     ("/api/status_history/{id}", &[Method::POST]),
     ("/api/uploads", &[Method::POST]),
     ("/api/verification_history/{id}", &[Method::POST]),
+    ("/api/webhooks/deliveries", &[Method::GET]),
+    ("/api/webhooks/deliveries/{id}", &[Method::GET]),
+    ("/api/webhooks/deliveries/{id}/resend", &[Method::POST]),
+    ("/verif/submit", &[Method::POST]),
 ];
 
 /// What is made once in a process's life.

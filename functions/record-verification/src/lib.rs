@@ -26,7 +26,7 @@ use shared::pocketbase::{
     Error, LivenessSession, NewVerification, ProfileOverview, RecordFile, UploadUse, VerificationRecord,
 };
 use shared::types::{RecordId, Text};
-use storage::Uploads;
+use storage::{Copies, Uploads};
 
 use fingerprint::Fingerprint;
 
@@ -118,7 +118,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let profile = state.open(&caller, profile?)?;
     require_all(&form, &profile)?;
     let verification = verification(id.clone(), &form, source_ip, caller.is_flow())?;
-    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), &mut form).await?;
+    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), Copies::Passing, &mut form).await?;
     let files = files(form, &profile);
     // A caller of all teams sees the sessions of all, but one team's session says nothing of another's person.
     let session = session?.filter(|session| session.team == profile.team);

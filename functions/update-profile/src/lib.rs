@@ -13,7 +13,7 @@ use shared::config::Env;
 use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, success};
 use shared::pocketbase::{ProfileChanges, ProfileRecord, RecordFile, Writer};
 use shared::types::RecordId;
-use storage::Uploads;
+use storage::{Copies, Uploads};
 
 /// What is made once in a process's life.
 pub struct State {
@@ -108,7 +108,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         };
         session.ok_or_else(|| ApiError::session_conflict("This session was not made for this profile"))?;
     }
-    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), &mut form).await?;
+    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), Copies::Passing, &mut form).await?;
     changes.files = form.files.into_iter().map(|(field, file)| (field, RecordFile::Sent(file))).collect();
     let writer = if caller.is_flow() { Writer::Flow } else { Writer::Partner };
     let record = pocketbase.update_profile(&id, writer, &changes, &taken.uses).await;

@@ -144,6 +144,24 @@ fn specimen(image: &[u8]) -> Value {
     serde_json::Deserializer::from_slice(json).into_iter().next().and_then(Result::ok).unwrap_or_default()
 }
 
+/// What a picture says: a specimen in its bytes, else in a QR code that it shows. Pictures that have been decoded and encoded again
+/// have nothing but what can be seen.
+fn said(image: &[u8]) -> Value {
+    match specimen(image) {
+        Value::Null => shown(image).unwrap_or_default(),
+        said => said,
+    }
+}
+
+fn shown(image: &[u8]) -> Option<Value> {
+    let picture = image::load_from_memory_with_format(image, image::ImageFormat::Jpeg).ok()?.into_luma8();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let luma = |x: usize, y: usize| picture.as_raw().get(y * width + x).copied().unwrap_or_default();
+    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, luma);
+    let texts = prepared.detect_grids().into_iter().filter_map(|grid| grid.decode().ok());
+    texts.filter_map(|(_, text)| serde_json::from_str(&text).ok()).next()
+}
+
 fn decoded(base64: &str) -> Option<Vec<u8>> {
     STANDARD.decode(base64).ok()
 }

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{SLOW, StandIns, Trouble, decoded, lock, page, specimen};
+use super::{SLOW, StandIns, Trouble, decoded, lock, page, said};
 
 /// The best frame of every session: a drawn face.
 const FACE: &[u8] = include_bytes!("face.jpg");
@@ -189,7 +189,7 @@ fn session_results(standins: &StandIns, input: &Value) -> Response {
 /// The image of a request, and what a specimen says of it.
 fn image(input: &Value) -> Option<(Vec<u8>, Value)> {
     let bytes = decoded(input["Bytes"].as_str()?)?;
-    let said = specimen(&bytes);
+    let said = said(&bytes);
     infer::is_image(&bytes).then_some((bytes, said))
 }
 
@@ -216,7 +216,7 @@ fn compare_faces(input: &Value) -> Response {
         return invalid_parameter();
     }
     let threshold = input["SimilarityThreshold"].as_f64().unwrap_or(80.0);
-    let similarity = if source.1["person"] == target.1["person"] { 99.1 } else { 3.5 };
+    let similarity = if source.1["person"] == target.1["person"] { 99.5 } else { 3.5 };
     let count = usize::try_from(faces(&target.1)).unwrap_or(1);
     let matches = similarity >= threshold && count > 0;
     let found = json!({ "Similarity": similarity, "Face": face() });

@@ -62,6 +62,11 @@ impl Caller {
         self.client_id.as_deref().unwrap_or(&self.subject)
     }
 
+    /// The partner that it belongs to: by its key the partner's record, by its token what the token says.
+    pub fn partner(&self) -> Option<&str> {
+        self.partner_id.as_deref()
+    }
+
     /// The one profile that a flow token opens.
     pub fn flow_profile(&self) -> Option<&RecordId> {
         match &self.kind {

@@ -100,6 +100,16 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "Invalid or missing API key").suspecting_secret()
     }
 
+    /// 400 for a request to the hosted page without credential, in the words of its contract.
+    pub fn missing_page_key() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "API key is required")
+    }
+
+    /// 401 for a key that is none of ours, in the words of the hosted page's contract.
+    pub fn invalid_page_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Invalid API key").suspecting_secret()
+    }
+
     /// 403 for a team that is not the caller's.
     pub fn team_not_allowed() -> Self {
         Self::new(StatusCode::FORBIDDEN, "Team not allowed")
@@ -207,6 +217,11 @@ impl ApiError {
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// A text of the body.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.body.get(name).and_then(Value::as_str)
     }
 
     /// What happened, for the log.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::StreamExt;
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request};
@@ -128,11 +129,11 @@ pub trait Stored: Debug + Send + Sync {
     fn size(&self) -> u64;
 
     /// Its bytes, as they arrive.
-    fn open(&self) -> BoxFuture<'_, Result<reqwest::Body, Unread>>;
-
-    /// All of its bytes; for files that may be held.
-    fn read(&self) -> BoxFuture<'_, Result<Bytes, Unread>>;
+    fn chunks(&self) -> BoxFuture<'_, Result<Chunks, Unread>>;
 }
+
+/// The bytes of a file, as they arrive.
+pub type Chunks = BoxStream<'static, Result<Bytes, Unread>>;
 
 /// Why a stored file could not be read, for the log.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +162,14 @@ impl File {
     pub async fn read(&self) -> Result<Bytes, Unread> {
         match &self.content {
             Content::Inline(bytes) => Ok(bytes.clone()),
-            Content::Stored(stored) => stored.read().await,
+            Content::Stored(stored) => {
+                let mut chunks = stored.chunks().await?;
+                let mut bytes = Vec::with_capacity(usize::try_from(stored.size()).unwrap_or_default());
+                while let Some(chunk) = chunks.next().await {
+                    bytes.extend_from_slice(&chunk?);
+                }
+                Ok(bytes.into())
+            }
         }
     }
 }

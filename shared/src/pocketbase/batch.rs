@@ -166,7 +166,8 @@ impl PocketBase {
                 match &file.content {
                     Content::Inline(bytes) => Ok(bytes_part(bytes, name)),
                     Content::Stored(stored) => {
-                        Ok(Part::stream_with_length(stored.open().await?, stored.size()).file_name(name))
+                        let body = Body::wrap_stream(stored.chunks().await?);
+                        Ok(Part::stream_with_length(body, stored.size()).file_name(name))
                     }
                 }
             }

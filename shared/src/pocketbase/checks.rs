@@ -9,6 +9,9 @@ use super::deliveries::NewDelivery;
 use super::{Error, Payload, PocketBase, UploadUse, Writer, timestamp};
 use crate::types::{RecordId, Team, Text, UserId, VerificationStatus};
 
+/// The longest reason that is kept, in characters.
+const MAX_REASON: usize = 255;
+
 /// A check that begins.
 #[derive(Debug, Clone, Serialize)]
 pub struct NewCheck {
@@ -120,6 +123,7 @@ impl PocketBase {
     /// # Errors
     /// When PocketBase fails.
     pub async fn fail_check(&self, check: &RecordId, reason: &str) -> Result<(), Error> {
+        let reason: String = reason.chars().take(MAX_REASON).collect();
         let failed = json!({
             "status": "failed", "reason": reason, "completed": timestamp(Utc::now()), "flow_attempt": "",
         });

@@ -60,6 +60,33 @@ pub struct NewProfile {
     pub verification_status: VerificationStatus,
 }
 
+impl NewProfile {
+    /// A profile of which no more is known than whose it is and how to reach the person.
+    pub fn of_user(
+        team: Option<Team>,
+        user: UserId,
+        email: Option<Text<254>>,
+        phone_number: Option<Text<64>>,
+    ) -> Self {
+        Self {
+            dedupe_key: DedupeKey::of_user(team.as_ref(), &user),
+            team,
+            user_id: Some(user),
+            name: None,
+            document_type: None,
+            document_number: None,
+            country: None,
+            phone_number,
+            email,
+            security_level: None,
+            gender: None,
+            ip_address: None,
+            language: None,
+            verification_status: VerificationStatus::Unverified,
+        }
+    }
+}
+
 /// Whether a profile was made or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reused {

@@ -12,12 +12,11 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use lambda_http::http::StatusCode;
 use shared::aws;
 use shared::config::{AwsSettings, ConfigError, Env, StorageSettings};
-use shared::http::{ApiError, Stored, Unread};
-use shared::types::RecordId;
+use shared::http::{ApiError, Chunks, Stored, Unread};
 
 use crate::post::{self, PresignedPost};
 
@@ -205,7 +204,7 @@ impl Bucket {
 }
 
 /// Where a medium of a check is.
-pub fn check_key(profile: &RecordId, check_id: &str, file: &str) -> String {
+pub fn check_key(profile: &str, check_id: &str, file: &str) -> String {
     format!("people/{profile}/checks/{check_id}/{file}")
 }
 
@@ -227,38 +226,21 @@ impl Debug for Object {
     }
 }
 
-impl Object {
-    /// Its bytes, as they arrive.
-    ///
-    /// # Errors
-    /// When S3 does not give them.
-    pub async fn bytes(&self) -> Result<ByteStream, Unread> {
-        let Open { client, name, .. } = self.bucket.open().map_err(|_| Unread("no bucket".to_owned()))?;
-        let object = client.get_object().bucket(name).key(&self.key).send().await;
-        Ok(object.map_err(|error| Unread(error.to_string()))?.body)
-    }
-}
-
 impl Stored for Object {
     fn size(&self) -> u64 {
         self.size
     }
 
-    fn open(&self) -> BoxFuture<'_, Result<reqwest::Body, Unread>> {
+    fn chunks(&self) -> BoxFuture<'_, Result<Chunks, Unread>> {
         async {
-            let chunks = stream::try_unfold(self.bytes().await?, async |mut bytes| {
-                let chunk = bytes.try_next().await?;
-                Ok::<_, aws_sdk_s3::primitives::ByteStreamError>(chunk.map(|chunk| (chunk, bytes)))
+            let Open { client, name, .. } = self.bucket.open().map_err(|_| Unread("no bucket".to_owned()))?;
+            let object = client.get_object().bucket(name).key(&self.key).send().await;
+            let bytes = object.map_err(|error| Unread(error.to_string()))?.body;
+            let chunks = stream::try_unfold(bytes, async |mut bytes| {
+                let chunk = bytes.try_next().await.map_err(|error| Unread(error.to_string()))?;
+                Ok(chunk.map(|chunk| (chunk, bytes)))
             });
-            Ok(reqwest::Body::wrap_stream(chunks))
-        }
-        .boxed()
-    }
-
-    fn read(&self) -> BoxFuture<'_, Result<Bytes, Unread>> {
-        async {
-            let bytes = self.bytes().await?.collect().await;
-            Ok(bytes.map_err(|error| Unread(error.to_string()))?.into_bytes())
+            Ok(chunks.boxed())
         }
         .boxed()
     }

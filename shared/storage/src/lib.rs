@@ -10,4 +10,4 @@ mod uploads;
 
 pub use bucket::{Bucket, Object, check_key};
 pub use post::{POST_TTL, PresignedPost};
-pub use uploads::{Taken, Uploads};
+pub use uploads::{Copies, Taken, Uploads};

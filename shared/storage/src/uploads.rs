@@ -9,11 +9,20 @@ use shared::http::{ApiError, Content, File, Form, UploadReference};
 use shared::pocketbase::{PocketBase, Upload, UploadUse};
 use shared::types::RecordId;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, check_key};
 
 /// What takes uploads. Made once in a process's life.
 pub struct Uploads {
     bucket: Bucket,
+}
+
+/// What the copies of uploads are for.
+#[derive(Debug, Clone, Copy)]
+pub enum Copies<'a> {
+    /// They are passed on, and gone afterwards.
+    Passing,
+    /// They are the media of a check, and stay when it is decided.
+    OfCheck(&'a str),
 }
 
 /// Uploads that a request uses.
@@ -21,8 +30,9 @@ pub struct Uploads {
 pub struct Taken {
     /// What a write that stores them has to say of them.
     pub uses: Vec<UploadUse>,
-    /// The objects: those that were uploaded, and the copies that were taken.
-    keys: Vec<String>,
+    uploaded: Vec<String>,
+    copied: Vec<String>,
+    stay: bool,
 }
 
 impl Uploads {
@@ -64,6 +74,7 @@ impl Uploads {
         authenticator: &Authenticator,
         caller: &Caller,
         profile: Option<&RecordId>,
+        copies: Copies<'_>,
         form: &mut Form,
     ) -> Result<Taken, ApiError> {
         if form.uploads.is_empty() {
@@ -74,14 +85,15 @@ impl Uploads {
         let taken = references.iter().map(async |(field, reference)| {
             let upload = pocketbase.upload(&reference.id, caller.teams(), &owner).await?;
             let upload = upload.ok_or_else(|| ApiError::upload_not_found(field))?;
-            self.take_one(field, reference, &upload, profile).await
+            self.take_one(field, reference, &upload, profile, copies).await
         });
         let taken = try_join_all(taken).await?;
-        let mut all = Taken::default();
-        for (field, file, used, keys) in taken {
+        let mut all = Taken { stay: matches!(copies, Copies::OfCheck(_)), ..Taken::default() };
+        for (field, file, used, [uploaded, copied]) in taken {
             form.files.insert(field, file);
             all.uses.push(used);
-            all.keys.extend(keys);
+            all.uploaded.push(uploaded);
+            all.copied.push(copied);
         }
         Ok(all)
     }
@@ -92,6 +104,7 @@ impl Uploads {
         reference: &UploadReference,
         upload: &Upload,
         profile: Option<&RecordId>,
+        copies: Copies<'_>,
     ) -> Result<(&'static str, File, UploadUse, [String; 2]), ApiError> {
         if upload.field != field {
             return Err(ApiError::invalid_field(field, format!("names an upload made for {}", upload.field)));
@@ -104,7 +117,10 @@ impl Uploads {
         }
         let key = Self::key(upload);
         let person = person(profile.or(upload.profile.as_ref()));
-        let copy = format!("people/{person}/taken/{}/{:032x}", upload.id, rand::random::<u128>());
+        let copy = match copies {
+            Copies::Passing => format!("people/{person}/taken/{}/{:032x}", upload.id, rand::random::<u128>()),
+            Copies::OfCheck(check_id) => check_key(person, check_id, field),
+        };
         let etag = self.bucket.copy(&key, &copy).await?.ok_or_else(|| {
             ApiError::upload_conflict(field, "names an upload whose file has not arrived; send it to its url first")
         })?;
@@ -124,27 +140,32 @@ impl Uploads {
         match judged.await {
             Ok(file) => Ok((field, file, UploadUse { id: upload.id.clone(), etag }, taken)),
             Err(error) => {
-                self.forget([copy]).await;
+                self.forget(vec![copy]).await;
                 Err(error)
             }
         }
     }
 
-    /// Deletes what a request took: after it was stored the uploads and the copies; else the copies alone, and the uploads may be
-    /// used again.
+    /// Deletes what is needed no more: after a success the uploads, which are stored elsewhere now, and copies that were passed on;
+    /// else the copies, and the uploads may be used again.
     pub async fn settle<T, E>(&self, taken: Taken, outcome: Result<T, E>) -> Result<T, E> {
-        let is_stored = outcome.is_ok();
-        self.forget(taken.keys.into_iter().filter(|key| is_stored || key.contains("/taken/"))).await;
+        let mut keys = Vec::new();
+        if outcome.is_ok() {
+            keys.extend(taken.uploaded);
+        }
+        if outcome.is_err() || !taken.stay {
+            keys.extend(taken.copied);
+        }
+        self.forget(keys).await;
         outcome
     }
 
     /// Deletes the copies that a request took, which has only looked at them.
     pub async fn release(&self, taken: Taken) {
-        self.forget(taken.keys.into_iter().filter(|key| key.contains("/taken/"))).await;
+        self.forget(taken.copied).await;
     }
 
-    async fn forget(&self, keys: impl IntoIterator<Item = String>) {
-        let keys: Vec<_> = keys.into_iter().collect();
+    async fn forget(&self, keys: Vec<String>) {
         if !keys.is_empty()
             && let Err(error) = self.bucket.delete(keys).await
         {

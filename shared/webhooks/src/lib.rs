@@ -14,9 +14,32 @@ pub use courier::{Courier, EVENT_TYPES};
 pub use guard::{Forbidden, WebhookPolicy, check_url};
 pub use view::DeliveryView;
 
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+use shared::pocketbase::STATUS_CHANGED;
 use shared::types::RecordId;
 
 /// The `webhook-id` of a webhook: the same for every attempt.
 pub fn webhook_id(delivery: &RecordId) -> String {
     format!("msg_{delivery}")
+}
+
+/// The body of [`STATUS_CHANGED`].
+pub fn status_changed(
+    at: DateTime<Utc>,
+    profile: &RecordId,
+    user_identifier: &str,
+    previous_status: &str,
+    new_status: &str,
+) -> Value {
+    json!({
+        "type": STATUS_CHANGED,
+        "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        "data": {
+            "profile_id": profile,
+            "user_identifier": user_identifier,
+            "previous_status": previous_status,
+            "new_status": new_status,
+        },
+    })
 }

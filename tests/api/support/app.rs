@@ -47,8 +47,9 @@ impl Router {
         let exact = self.0.get_key_value(path).map(|(pattern, methods)| (pattern, methods, None));
         let by_id = || {
             self.0.iter().find_map(|(pattern, methods)| {
-                let (start, parameter) = pattern.strip_suffix('}')?.split_once('{')?;
-                let value = path.strip_prefix(start)?;
+                let (start, rest) = pattern.split_once('{')?;
+                let (parameter, end) = rest.split_once('}')?;
+                let value = path.strip_prefix(start)?.strip_suffix(end)?;
                 let parameter = Some((parameter.to_owned(), value.to_owned()));
                 (!value.is_empty() && !value.contains('/')).then_some((pattern, methods, parameter))
             })
@@ -90,15 +91,21 @@ struct Functions {
     create_profile: OnceCell<Service<create_profile::State>>,
     create_upload: OnceCell<Service<create_upload::State>>,
     delete_profile: OnceCell<Service<delete_profile::State>>,
+    deliver_webhook: OnceCell<deliver_webhook::State>,
+    get_delivery: OnceCell<Service<get_delivery::State>>,
     get_liveness_results: OnceCell<Service<get_liveness_results::State>>,
     get_profile: OnceCell<Service<get_profile::State>>,
     get_settings: OnceCell<Service<get_settings::State>>,
     health: OnceCell<Service<health::State>>,
     issue_aws_credentials: OnceCell<Service<issue_aws_credentials::State>>,
     issue_token: OnceCell<Service<issue_token::State>>,
+    list_deliveries: OnceCell<Service<list_deliveries::State>>,
     not_found: OnceCell<Service<not_found::State>>,
     record_status: OnceCell<Service<record_status::State>>,
     record_verification: OnceCell<Service<record_verification::State>>,
+    resend_delivery: OnceCell<Service<resend_delivery::State>>,
+    submit_verification: OnceCell<Service<submit_verification::State>>,
+    sweep_webhooks: OnceCell<sweep_webhooks::State>,
     update_profile: OnceCell<Service<update_profile::State>>,
 }
 
@@ -186,6 +193,24 @@ impl App {
         id
     }
 
+    /// Brings messages of the queue to who delivers them; the ids of those that it could not handle.
+    pub async fn bring(&self, messages: &[String]) -> Vec<String> {
+        let state = self.functions.deliver_webhook.get_or_init(async || deliver_webhook::State::from_env(&self.env).await.unwrap());
+        let records: Vec<_> = messages.iter().map(|body| json!({ "messageId": body, "body": body })).collect();
+        let messages = serde_json::from_value(json!({ "Records": records })).unwrap();
+        let unhandled = deliver_webhook::handle(state.await, messages).await.unwrap();
+        let unhandled = serde_json::to_value(unhandled).unwrap();
+        let failures = unhandled["batchItemFailures"].as_array().unwrap();
+        failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A tick of the schedule; how many webhooks were tried and how many checks ended.
+    pub async fn sweep(&self) -> (usize, usize) {
+        let state = self.functions.sweep_webhooks.get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
+        let swept = sweep_webhooks::handle(state.await, sweep_webhooks::Tick(Value::Null)).await.unwrap();
+        (swept.webhooks, swept.checks)
+    }
+
     async fn call(&self, function: &str, request: Request) -> lambda_http::Response<Body> {
         macro_rules! call {
             ($module:ident) => {{
@@ -206,15 +231,19 @@ impl App {
             "create-profile" => call!(create_profile),
             "create-upload" => call!(create_upload),
             "delete-profile" => call!(delete_profile),
+            "get-delivery" => call!(get_delivery),
             "get-liveness-results" => call!(get_liveness_results),
             "get-profile" => call!(get_profile),
             "get-settings" => call!(get_settings),
             "health" => call!(health),
             "issue-aws-credentials" => call!(issue_aws_credentials),
             "issue-token" => call!(issue_token),
+            "list-deliveries" => call!(list_deliveries),
             "not-found" => call!(not_found),
             "record-status" => call!(record_status),
             "record-verification" => call!(record_verification),
+            "resend-delivery" => call!(resend_delivery),
+            "submit-verification" => call!(submit_verification),
             "update-profile" => call!(update_profile),
             _ => panic!("no function {function}"),
         }
@@ -259,21 +288,24 @@ impl Ask<'_> {
 
     /// Sends it as API Gateway would: an HTTP API event, format 2.0.
     pub async fn send(self) -> Answer {
-        let (route, function, parameter) = self.app.router.find(&self.method, &self.path);
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let (route, function, parameter) = self.app.router.find(&self.method, path);
+        let parameters: BTreeMap<_, _> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let headers: BTreeMap<_, _> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let request_id = unique("request");
         let event = json!({
             "version": "2.0",
             "routeKey": "$default",
-            "rawPath": self.path,
-            "rawQueryString": "",
+            "rawPath": path,
+            "rawQueryString": query,
+            "queryStringParameters": parameters,
             "headers": headers,
             "requestContext": {
                 "accountId": "123456789012",
                 "apiId": "api-id",
                 "domainName": "id.execute-api.us-east-1.amazonaws.com",
-                "http": { "method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "tests" },
+                "http": { "method": self.method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "tests" },
                 "requestId": request_id,
                 "routeKey": "$default",
                 "stage": "$default",
@@ -288,7 +320,6 @@ impl Ask<'_> {
         let response = self.app.call(&function, request).await;
         let (parts, body) = response.into_parts();
         assert_eq!(parts.headers.get("x-request-id").unwrap(), &*request_id);
-        assert_ne!(parts.status, StatusCode::INTERNAL_SERVER_ERROR, "{body:?}");
         let status = parts.status.as_u16();
         let body = if status == 204 {
             assert!(body.is_empty() && !parts.headers.contains_key("content-type"));
@@ -297,6 +328,8 @@ impl Ask<'_> {
             assert_eq!(parts.headers["content-type"], "application/json");
             serde_json::from_slice(&body).expect("every answer is JSON")
         };
+        // The contract has this one for a check that came to nothing; every other is a mistake.
+        assert!(parts.status != StatusCode::INTERNAL_SERVER_ERROR || body["error"] == "Verification processing failed", "{body:?}");
         if function != "not-found" {
             openapi::judge(&self.method, &route, status, &body);
         }

@@ -6,7 +6,9 @@ mod moto;
 pub mod openapi;
 mod pocketbase;
 mod proxy;
+mod receiver;
 mod shape;
+mod specimens;
 mod storage;
 
 pub use local::server::root;
@@ -16,7 +18,9 @@ pub use form::{FormBody, JPEG, MP4, PNG};
 pub use moto::{Recorder, Secret, moto};
 pub use pocketbase::{own_server, settings, shared};
 pub use proxy::{Mood, Proxy, Stage};
+pub use receiver::{Received, Receiver, Reply};
 pub use shape::assert_shape;
+pub use specimens::{photo, selfie};
 pub use storage::{Storage, send_form};
 
 pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
@@ -34,6 +38,7 @@ pub fn unique(prefix: &str) -> String {
 
 /// The variables that the functions are started with, unless a test says otherwise.
 pub fn variables(pocketbase_url: &str) -> Vec<(String, String)> {
+    let ffmpeg = root().join(".venv/bin/ffmpeg").display().to_string();
     let scopes = shared::auth::Scope::join(&shared::auth::Scope::ALL);
     let clients = serde_json::json!([
         { "client_id": "postman", "client_secret": "replace-me", "team_id": "team_123", "partner_id": "internal-tools",
@@ -57,6 +62,7 @@ pub fn variables(pocketbase_url: &str) -> Vec<(String, String)> {
         ("DEV_PARTNER_SECRET_KEY", SECRET_KEY),
         ("DEV_PARTNER_PUBLISHABLE_KEY", PUBLISHABLE_KEY),
         ("CLIENT_URL", "https://app.identivia.com"),
+        ("FFMPEG_PATH", &ffmpeg),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec()

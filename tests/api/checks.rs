@@ -1,0 +1,348 @@
+//! Submissions: what is compared, what follows from it, what is written, and what is refused.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, App, FormBody, JPEG, MP4, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, photo, selfie, shared, unique,
+};
+
+/// The function has its role's key, which calls S3 and says nothing of Rekognition.
+const NO_REKOGNITION: (&str, &str) = ("AWS_SESSION_TOKEN", "of-a-role");
+
+struct Bench {
+    app: App,
+    storage: Storage,
+    id: String,
+    flow: String,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(own: &[(&str, &str)]) -> Self {
+        let storage = Storage::new().await;
+        let app = App::with(&[&storage.variables()[..], own].concat()).await;
+        let (id, flow) = app.profile("postman").await;
+        Self { app, storage, id, flow }
+    }
+
+    /// Sends a person's video and a photo, in the request itself, with the flow token.
+    async fn submit(&self, person: &Value, document: &Value) -> Answer {
+        self.send(FormBody::new().file("selfie_video", &selfie(person)).file("id_photo", &photo(document))).await
+    }
+
+    async fn send(&self, form: FormBody) -> Answer {
+        self.app.post("/verif/submit").bearer(&self.flow).form(form).send().await
+    }
+
+    async fn find(&self, collection: &str) -> Vec<Value> {
+        let field = if collection == "profiles" { "id" } else { "profile" };
+        let superuser = shared().await.superuser().await.unwrap();
+        superuser.find(collection, &format!("{field}=\"{}\"", self.id)).await.unwrap()
+    }
+
+    /// That nothing says that anything was decided.
+    async fn assert_undecided(&self) {
+        assert_eq!(self.find("profiles").await[0]["verification_status"], "unverified");
+        for collection in ["verification_history", "status_history", "webhook_deliveries"] {
+            assert_eq!(self.find(collection).await, Vec::<Value>::new(), "{collection}");
+        }
+    }
+}
+
+fn anna() -> Value {
+    json!({ "person": "anna" })
+}
+
+fn bert() -> Value {
+    json!({ "person": "bert" })
+}
+
+#[tokio::test]
+async fn a_person_who_is_who_they_say_is_verified_with_uploads_and_a_flow_token() {
+    let bench = Bench::new().await;
+    let video = bench.app.upload(&bench.flow, "selfie_video", "video/webm", &selfie(&anna())).await;
+    let image = bench.app.upload(&bench.flow, "id_photo", "image/jpeg", &photo(&anna())).await;
+    let form = || FormBody::new().text("selfie_video", &video).text("id_photo", &image);
+    let answer = bench.send(form()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.text("/result/status"), "verified");
+    assert_eq!(answer.text("/result/verificationAssessment/confidenceLevel"), "high");
+    assert_eq!(answer.body["result"]["faceComparison"]["similarityScore"], 96.0);
+    assert_eq!(answer.body["result"]["faceComparison"]["confidence"], 0.96);
+    assert_eq!(answer.body["result"]["verificationAssessment"]["riskFactors"], json!([]));
+    let check_id = answer.text("/check_id");
+    assert_eq!(answer.text("/result/sessionId"), check_id);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let video = reqwest::get(answer.text("/result/files/selfieVideo/url")).await.unwrap().bytes().await.unwrap();
+    assert_eq!(video, selfie(&anna()));
+
+    let profile = bench.find("profiles").await.remove(0);
+    assert_eq!(profile["verification_status"], "verified");
+    assert_eq!(answer.text("/result/user_identifier"), profile["user_id"].as_str().unwrap());
+    let history = bench.find("verification_history").await.remove(0);
+    let check = bench.find("checks").await.remove(0);
+    assert_eq!((&history["status"], &history["check"]), (&json!("verified"), &check["id"]));
+    assert_eq!((&check["status"], &check["check_id"]), (&json!("verified"), &json!(check_id)));
+    let entry = bench.find("status_history").await.remove(0);
+    assert_eq!((&entry["previous_status"], &entry["new_status"]), (&json!("unverified"), &json!("verified")));
+    assert_eq!((&entry["verification"], &entry["by_flow"]), (&history["id"], &json!(false)));
+    let keys = bench.storage.keys(&format!("people/{}/", bench.id)).await;
+    let key = |file| format!("people/{}/checks/{check_id}/{file}", bench.id);
+    assert_eq!(keys, [key("id_photo"), key("selfie_video")], "the media stay, the uploads are gone");
+
+    let again = bench.send(form()).await;
+    assert_eq!((again.status, again.text("/error")), (409, "Profile already decided".to_owned()));
+    let token = bench.app.token("postman").await;
+    let read = bench.app.get(&format!("/api/profiles/{}", bench.id)).bearer(&token).send().await;
+    assert_eq!((read.text("/data/status"), read.text("/data/verification_status")), ("verified".into(), "verified".into()));
+}
+
+#[tokio::test]
+async fn a_partner_submits_with_its_key_in_the_form_or_in_the_header() {
+    let bench = Bench::new().await;
+    let user = unique("user");
+    let form = |id_name: &str, document: &Value| {
+        FormBody::new()
+            .text(id_name, &user)
+            .text("user_email", "anna@example.com")
+            .text("user_phone", "+4912345")
+            .file("selfie_video", &selfie(&anna()))
+            .file("id_photo", &photo(document))
+    };
+    let rejected = form("user_identifier", &bert()).text("api_key", SECRET_KEY);
+    let rejected = bench.app.post("/verif/submit").form(rejected).send().await;
+    assert_eq!((rejected.status, rejected.text("/result/status")), (200, "rejected".to_owned()), "{rejected:?}");
+    assert_eq!(rejected.body["result"]["verificationAssessment"]["riskFactors"], json!(["faces_differ"]));
+    assert_eq!(rejected.body["result"]["faceComparison"]["isIdentical"], false);
+    let verified = bench.app.post("/verif/submit").key(SECRET_KEY).form(form("user_id", &anna())).send().await;
+    assert_eq!((verified.status, verified.text("/result/status")), (200, "verified".to_owned()), "{verified:?}");
+    let superuser = shared().await.superuser().await.unwrap();
+    let profiles = superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap();
+    let [profile] = &profiles[..] else { panic!("{profiles:?}") };
+    assert_eq!((&profile["team"], &profile["email"]), (&json!("team_123"), &json!("anna@example.com")));
+    let filter = format!("profile={}", profile["id"]);
+    let entries = superuser.find("status_history", &filter).await.unwrap();
+    let statuses: Vec<_> = entries.iter().map(|entry| (&entry["previous_status"], &entry["new_status"])).collect();
+    assert_eq!(statuses, [(&json!("unverified"), &json!("rejected")), (&json!("rejected"), &json!("verified"))]);
+    let checks = superuser.find("checks", &filter).await.unwrap();
+    assert!(checks.iter().all(|check| check["partner"] != "" && check["user_phone"] == "+4912345"), "{checks:?}");
+}
+
+#[tokio::test]
+async fn rekognition_compares_as_well_and_alone() {
+    let bench = Bench::with(&[("FACE_COMPARISON", "rekognition"), ("OPENAI_API_KEY", "invalid")]).await;
+    let rejected = bench.submit(&anna(), &bert()).await;
+    assert_eq!(rejected.text("/result/status"), "rejected", "{rejected:?}");
+    assert_eq!(rejected.text("/result/faceComparison/method"), "rekognition");
+    assert!(bench.app.standins.requests().iter().all(|request| request.get("chat").is_none()));
+    for (document, status, factor) in [
+        (anna(), "verified", None),
+        (json!({ "person": "anna", "faces": 0 }), "pending", Some("id_face_not_clear")),
+    ] {
+        let bench = Bench::with(&[("FACE_COMPARISON", "rekognition")]).await;
+        let answer = bench.submit(&anna(), &document).await;
+        assert_eq!(answer.text("/result/status"), status, "{answer:?}");
+        let factors = json!(factor.into_iter().collect::<Vec<_>>());
+        assert_eq!(answer.body["result"]["verificationAssessment"]["riskFactors"], factors);
+    }
+    for (person, factor) in [
+        (json!({ "person": "anna", "faces": 2 }), "several_people"),
+        (json!({ "person": "anna", "faces": 0 }), "selfie_face_not_clear"),
+    ] {
+        let bench = Bench::with(&[("FACE_COMPARISON", "rekognition")]).await;
+        let answer = bench.submit(&person, &anna()).await;
+        assert_eq!(answer.body["result"]["verificationAssessment"]["riskFactors"], json!([factor]), "{answer:?}");
+        assert_eq!(answer.text("/result/status"), "pending");
+    }
+}
+
+/// Bert's document, before Anna's face, with a text for the model.
+#[tokio::test]
+async fn a_document_that_speaks_to_the_model_raises_nothing() {
+    for (told, own, factor) in [
+        ("noticed", &[NO_REKOGNITION][..], "suspected_instructions"),
+        ("obeyed", &[NO_REKOGNITION], "suspected_instructions"),
+        ("hidden", &[], "second_comparison_disagrees"),
+    ] {
+        let bench = Bench::with(own).await;
+        // Somebody so alike that the scores do not settle it.
+        let similarity = if told == "noticed" { json!(85) } else { json!(100) };
+        let document = json!({ "person": "bert", "instructions": told, "similarity": similarity, "same_person": true });
+        let answer = bench.submit(&anna(), &document).await;
+        assert_eq!((answer.status, answer.text("/result/status")), (200, "pending".to_owned()), "{told} {answer:?}");
+        let factors = answer.body["result"]["verificationAssessment"]["riskFactors"].as_array().unwrap();
+        assert!(factors.contains(&json!(factor)), "{told} {answer:?}");
+        assert_eq!(bench.find("profiles").await[0]["verification_status"], "pending");
+        // A person who is pending may try again, and be verified with their own document.
+        assert_eq!(bench.submit(&anna(), &anna()).await.text("/result/status"), "verified");
+    }
+}
+
+#[tokio::test]
+async fn what_is_seen_makes_a_person_look() {
+    for (document, factor) in [
+        (json!({ "person": "anna", "is_document": false }), "not_an_identity_document"),
+        (json!({ "person": "anna", "document_is_copied": true }), "document_copied"),
+        (json!({ "person": "anna", "several_people": true }), "several_people"),
+        (json!({ "person": "anna", "selfie_is_replayed": true }), "selfie_not_live"),
+        (json!({ "person": "anna", "similarity": 60 }), "similarity_inconclusive"),
+    ] {
+        let bench = Bench::with(&[NO_REKOGNITION]).await;
+        let answer = bench.submit(&anna(), &document).await;
+        assert_eq!(answer.body["result"]["verificationAssessment"]["riskFactors"], json!([factor]), "{answer:?}");
+        assert_eq!(answer.text("/result/status"), "pending");
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_fails_decides_nothing_and_the_same_submission_works_afterwards() {
+    let bench = Bench::with(&[("OPENAI_TIMEOUT_MS", "1000")]).await;
+    let video = bench.app.upload(&bench.flow, "selfie_video", "video/webm", &selfie(&anna())).await;
+    let image = bench.app.upload(&bench.flow, "id_photo", "image/jpeg", &photo(&anna())).await;
+    let form = || FormBody::new().text("selfie_video", &video).text("id_photo", &image);
+    // More of them than a person has attempts: what was not their fault does not count.
+    let troubles = ["throttled", "failing", "malformed", "slow", "denied"].map(|trouble| ("chat", trouble, 1));
+    for (operation, trouble, times) in troubles.into_iter().chain([("CompareFaces", "failing", 9)]) {
+        assert!(bench.app.standins.trouble(operation, trouble, times));
+        let answer = bench.send(form()).await;
+        let error = answer.text("/error");
+        assert_eq!((answer.status, &*error), (500, "Verification processing failed"), "{trouble} {answer:?}");
+        let superuser = shared().await.superuser().await.unwrap();
+        let filter = format!("check_id=\"{}\"", answer.text("/check_id"));
+        let check = superuser.find("checks", &filter).await.unwrap().remove(0);
+        assert_eq!(check["status"], "failed", "{trouble}");
+        assert_ne!(check["reason"], "", "{trouble}");
+        bench.assert_undecided().await;
+    }
+    bench.app.standins.trouble("CompareFaces", "failing", 0);
+    let answer = bench.send(form()).await;
+    assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_model_that_refuses_or_rambles_decides_nothing() {
+    for said in ["refusal", "filtered", "truncated", "prose", "other_json"] {
+        let bench = Bench::with(&[NO_REKOGNITION]).await;
+        let answer = bench.submit(&json!({ "person": "anna", "simulate": said }), &anna()).await;
+        assert_eq!(answer.status, 200, "the document chooses: {answer:?}");
+        let bench = Bench::with(&[NO_REKOGNITION]).await;
+        let answer = bench.submit(&anna(), &json!({ "person": "anna", "simulate": said })).await;
+        assert_eq!((answer.status, answer.text("/error")), (500, "Verification processing failed".to_owned()), "{said}");
+        bench.assert_undecided().await;
+    }
+}
+
+#[tokio::test]
+async fn media_that_cannot_be_decoded_are_named_and_nothing_is_kept() {
+    let bench = Bench::new().await;
+    let broken = [JPEG, &[0x55; 2_000]].concat();
+    for (field, form) in [
+        ("id_photo", FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &broken)),
+        ("selfie_video", FormBody::new().file("selfie_video", MP4).file("id_photo", &photo(&anna()))),
+    ] {
+        let answer = bench.send(form).await;
+        assert_eq!((answer.status, &answer.body["field"]), (400, &json!(field)), "{answer:?}");
+        assert_eq!(bench.find("checks").await.pop().unwrap()["status"], "failed");
+    }
+    bench.assert_undecided().await;
+    assert_eq!(bench.storage.keys(&format!("people/{}/", bench.id)).await, Vec::<String>::new());
+    // A playlist is no video, whatever it is called, and what it names is never fetched.
+    let playlist = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n";
+    let form = FormBody::new().file("selfie_video", playlist).file("id_photo", &photo(&anna()));
+    assert_eq!(bench.send(form).await.status, 400);
+}
+
+#[tokio::test]
+async fn the_errors_are_those_of_the_contract() {
+    let bench = Bench::new().await;
+    let media = || FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
+    let post = || bench.app.post("/verif/submit");
+    let user = unique("user");
+    for (form, status, error) in [
+        (media().text("user_id", &user), 400, "API key is required"),
+        (media().text("user_id", &user).text("api_key", "nonsense"), 401, "Invalid API key"),
+        (media().text("user_id", &user).text("api_key", "sk_nobody"), 401, "Invalid API key"),
+        (media().text("api_key", SECRET_KEY), 400, "User identifier is required"),
+        (FormBody::new().text("api_key", SECRET_KEY).text("user_id", &user), 400, "Both selfie video and ID photo are required"),
+        (media().text("user_id", &user).text("api_key", PUBLISHABLE_KEY), 403, "Insufficient scope"),
+    ] {
+        let answer = post().form(form).send().await;
+        assert_eq!((answer.status, answer.text("/error").as_str()), (status, error), "{answer:?}");
+    }
+    let token = bench.app.token("postman").await;
+    let answer = post().bearer(&token).form(media().text("user_id", &user)).send().await;
+    assert_eq!(answer.status, 403, "a machine's token is no key");
+    let another = bench.send(media().text("user_identifier", "somebody else")).await;
+    assert_eq!((another.status, &another.body["field"]), (403, &json!("user_identifier")), "{another:?}");
+    assert_eq!(post().bearer("nonsense").form(media().text("api_key", SECRET_KEY)).send().await.status, 401);
+    bench.assert_undecided().await;
+}
+
+#[tokio::test]
+async fn a_person_asks_for_so_many_checks_a_day() {
+    let bench = Bench::with(&[("MAX_VERIFICATION_ATTEMPTS", "2"), NO_REKOGNITION]).await;
+    let unsure = json!({ "person": "anna", "similarity": 60 });
+    let person = anna();
+    let answers = join_all((0..4).map(|_| bench.submit(&person, &unsure))).await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 429, 429], "{answers:?}");
+    assert_eq!(bench.find("checks").await.len(), 2);
+}
+
+#[tokio::test]
+async fn uploads_that_are_submitted_twice_at_once_are_decided_once() {
+    let bench = Bench::new().await;
+    let video = bench.app.upload(&bench.flow, "selfie_video", "video/webm", &selfie(&anna())).await;
+    let image = bench.app.upload(&bench.flow, "id_photo", "image/jpeg", &photo(&anna())).await;
+    let form = || FormBody::new().text("selfie_video", &video).text("id_photo", &image);
+    let answers = join_all((0..3).map(|_| bench.send(form()))).await;
+    let decided = answers.iter().filter(|answer| answer.status == 200).count();
+    let refused = answers.iter().filter(|answer| answer.status == 409).count();
+    assert_eq!((decided, refused), (1, 2), "{answers:?}");
+    assert_eq!(bench.find("verification_history").await.len(), 1);
+    assert_eq!(bench.find("status_history").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_check_takes_as_few_calls_of_pocketbase_as_it_says() {
+    let storage = Storage::new().await;
+    let proxy = Proxy::new().await;
+    let app = App::behind(&proxy, &storage.variables()).await;
+    let superuser = shared().await.superuser().await.unwrap();
+    let partner = json!({ "name": unique("partner"), "team": "team_456", "active": true, "webhook_url": "https://partner.example" });
+    superuser.create("partners", partner).await.unwrap();
+    let (_, flow) = app.profile("other").await;
+    let form = FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", b"no image");
+    app.post("/verif/submit").bearer(&flow).form(form).send().await;
+    proxy.calls();
+    let form = FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
+    let answer = app.post("/verif/submit").bearer(&flow).form(form).send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let calls = [
+        "GET /api/collections/profile_overview/records",
+        "POST /api/collections/checks/records",
+        "GET /api/collections/partners/records",
+        "POST /api/batch",
+    ];
+    assert_eq!(proxy.calls(), calls);
+}
+
+#[tokio::test]
+async fn without_a_bucket_or_anyone_to_compare_there_are_no_checks() {
+    let app = App::new().await;
+    let (_, flow) = app.profile("postman").await;
+    let form = || FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
+    let answer = app.post("/verif/submit").bearer(&flow).form(form()).send().await;
+    assert_eq!((answer.status, answer.text("/error")), (501, "Uploads not configured".to_owned()));
+    for own in [&[("OPENAI_API_KEY", "")][..], &[("FACE_COMPARISON", "rekognition"), NO_REKOGNITION]] {
+        let bench = Bench::with(own).await;
+        let answer = bench.send(form()).await;
+        assert_eq!(answer.status, 501, "{answer:?}");
+        bench.assert_undecided().await;
+    }
+}
