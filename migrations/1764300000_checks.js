@@ -216,6 +216,11 @@ migrate(
       }),
     );
 
+    const owners = collection("verification_overview");
+    if (!owners.viewQuery.includes("p.team,")) throw new Error("verification_overview is not the view that this migration knows");
+    owners.viewQuery = owners.viewQuery.replace("p.team,", "p.team, p.user_id,");
+    app.save(owners);
+
     const overview = collection("profile_overview");
     const today = "CAST(date('now') AS TEXT) AS today";
     if (!overview.viewQuery.includes(today)) throw new Error("profile_overview is not the view that this migration knows");

@@ -9,10 +9,11 @@ use local::standins::{self, StandIns};
 use local::{Error, demo, partner, seed};
 use shared::auth::TokenIssuer;
 use shared::config::{
-    ApiKeySettings, AttemptSettings, AwsSettings, Env, FingerprintSettings, JwtSettings, LinkSettings,
-    LivenessSettings, OpenAiSettings, PocketBaseSettings, PublicSettings, SecretsSettings, TokenClientSettings,
+    ApiKeySettings, AttemptSettings, AwsSettings, DecisionSettings, Env, FaceComparison, FingerprintSettings, JwtSettings, LinkSettings,
+    LivenessSettings, OpenAiSettings, PocketBaseSettings, PublicSettings, SecretsSettings, StorageSettings, TokenClientSettings, WebhookSettings,
 };
 use tokio::net::TcpListener;
+use webhooks::WebhookPolicy;
 
 #[derive(Parser)]
 #[command(about = "The development stack")]
@@ -77,7 +78,8 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             Err(Error::new(std::process::Command::new(program).args(arguments).envs(variables).exec().to_string()))
         }
         Command::Partner { action } => {
-            println!("{}", partner::run(&superuser(env).await?, &action).await?);
+            let policy = WebhookPolicy::from(&WebhookSettings::from_env(env)?);
+            println!("{}", partner::run(&superuser(env).await?, policy, &action).await?);
             Ok(())
         }
         Command::Token => {
@@ -124,6 +126,10 @@ fn preflight(env: &Env) -> Result<(), Error> {
     FingerprintSettings::from_env(env)?;
     SecretsSettings::from_env(env)?;
     AttemptSettings::from_env(env)?;
+    StorageSettings::from_env(env)?;
+    WebhookSettings::from_env(env)?;
+    DecisionSettings::from_env(env)?;
+    FaceComparison::from_env(env)?;
     for name in ["API_PORT", "PB_PORT", "STANDINS_PORT", "MOTO_PORT"] {
         let port = env.require(name)?;
         let address = format!("127.0.0.1:{port}");

@@ -1,11 +1,35 @@
 //! The bucket and the queue of a development stack, in moto.
 
+use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use reqwest::{Client, Method};
 
 use crate::Error;
 
 /// The bucket.
 pub const BUCKET: &str = "identivia-uploads";
+
+/// The queue that tells of webhooks.
+pub const QUEUE: &str = "identivia-webhooks";
+
+/// A client of moto's SQS.
+pub fn queue_client(moto: &str) -> aws_sdk_sqs::Client {
+    let config = aws_sdk_sqs::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(moto)
+        .credentials_provider(Credentials::new("development", "development", None, None, "development"));
+    aws_sdk_sqs::Client::from_conf(config.build())
+}
+
+/// Makes the queue, and says its URL. Made again it stays as it is.
+///
+/// # Errors
+/// When moto fails.
+pub async fn make_queue(moto: &str) -> Result<String, Error> {
+    let made = queue_client(moto).create_queue().queue_name(QUEUE).send().await;
+    let made = made.map_err(|error| Error::new(format!("SQS: {error}")))?;
+    made.queue_url.ok_or_else(|| Error::new("SQS made no queue"))
+}
 
 /// Makes the bucket as template.yaml describes it: browsers of any origin may send forms to it. Made again it stays as it is.
 ///

@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for RecordId {
 ///
 /// It is the one value from outside that stands in PocketBase filters, and PocketBase refuses some texts there even when
 /// they are quoted (`@request.`, `@collection.`), so nothing but plain characters is let in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Team(String);
 

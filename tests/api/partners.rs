@@ -3,6 +3,8 @@
 use local::partner::{Action, Key, run};
 use serde_json::{Value, json};
 
+const POLICY: webhooks::WebhookPolicy = webhooks::WebhookPolicy { allow_private: false };
+
 use crate::support::{App, shared, unique};
 
 /// What a key may do now, asked by a process that remembers none.
@@ -20,7 +22,7 @@ fn keys(said: &str) -> Vec<&str> {
 async fn a_partners_keys_work_until_they_are_rotated_or_revoked() {
     let superuser = shared().await.superuser().await.unwrap();
     let name = unique("Acme \"Ltd\"");
-    let say = async |action: Action| run(&superuser, &action).await.map_err(|error| error.to_string());
+    let say = async |action: Action| run(&superuser, POLICY, &action).await.map_err(|error| error.to_string());
     let add = || Action::Add { name: name.clone(), team: Some("team_9".parse().unwrap()) };
     let said = say(add()).await.unwrap();
     let [secret, publishable] = keys(&said)[..] else { panic!("{said}") };

@@ -1,1 +1,484 @@
-//! x
+//! Webhooks, from what happens to what a partner's endpoint receives.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use local::partner::{Action, run};
+use local::pocketbase::Superuser;
+use local::server::Server;
+use serde_json::{Value, json};
+use shared::auth::hash_api_key;
+use webhooks::WebhookPolicy;
+
+use crate::support::{
+    App, FormBody, Queue, Received, Receiver, Reply, SECRET_KEY, Storage, own_server, photo, root, selfie, unique,
+};
+
+/// A partner of a PocketBase of the test's own, with an endpoint and a queue.
+struct Bench {
+    server: Server,
+    superuser: Superuser,
+    app: App,
+    queue: Queue,
+    receiver: Receiver,
+    partner: String,
+    key: String,
+}
+
+impl Bench {
+    async fn new(events: &[&str]) -> Self {
+        Self::with(events, &[("ALLOW_PRIVATE_WEBHOOKS", "true")]).await
+    }
+
+    async fn with(events: &[&str], own: &[(&str, &str)]) -> Self {
+        let (server, storage, queue, receiver) = (own_server().await, Storage::new().await, Queue::new().await, Receiver::new().await);
+        let superuser = server.superuser().await.unwrap();
+        let (partner, key) = (unique("partner"), unique("sk_"));
+        let record = json!({ "name": partner, "team": "team_123", "active": true, "secret_key_hash": hash_api_key(&key) });
+        superuser.create("partners", record).await.unwrap();
+        let app = App::at(&server.url, &[&storage.variables()[..], &queue.variables(), own].concat());
+        let bench = Self { server, superuser, app, queue, receiver, partner, key };
+        let url = bench.receiver.url.clone();
+        bench.say(Action::Webhook { name: bench.partner.clone(), url, events: events.iter().map(|event| (*event).to_owned()).collect() }).await;
+        bench
+    }
+
+    /// What `make partner` does.
+    async fn say(&self, action: Action) -> String {
+        run(&self.superuser, WebhookPolicy { allow_private: true }, &action).await.unwrap()
+    }
+
+    /// A check of somebody; its id, and the profile's.
+    async fn check(&self, user: &str) -> (String, String) {
+        let said = json!({ "person": "anna" });
+        let form = FormBody::new().text("user_id", user).file("selfie_video", &selfie(&said)).file("id_photo", &photo(&said));
+        let answer = self.app.post("/verif/submit").key(&self.key).form(form).send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let profile = self.superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap();
+        (answer.text("/check_id"), profile[0]["id"].as_str().unwrap().to_owned())
+    }
+
+    /// Brings what is on the queue; what the endpoint received then.
+    async fn bring(&self) -> Vec<Received> {
+        let messages = self.queue.take().await;
+        assert_eq!(self.app.bring(&messages).await, Vec::<String>::new());
+        self.receiver.received()
+    }
+
+    async fn record(&self) -> Value {
+        let filter = format!("name=\"{}\"", self.partner);
+        self.superuser.find("partners", &filter).await.unwrap().remove(0)
+    }
+
+    async fn secrets(&self) -> Vec<String> {
+        let secrets = self.record().await["webhook_secrets"].clone();
+        secrets.as_array().unwrap().iter().map(|secret| secret["secret"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn deliveries(&self) -> Vec<Value> {
+        self.superuser.find("webhook_deliveries", "").await.unwrap()
+    }
+
+    /// Lets the time pass until every webhook is due again.
+    async fn wait(&self) {
+        for delivery in self.deliveries().await {
+            if delivery["state"] == "pending" {
+                self.change("webhook_deliveries", &delivery, json!({ "next_attempt": "2026-01-01 00:00:00.000Z" })).await;
+            }
+        }
+    }
+
+    async fn change(&self, collection: &str, record: &Value, changes: Value) {
+        let path = format!("/api/collections/{collection}/records/{}", record["id"].as_str().unwrap());
+        self.superuser.call(reqwest::Method::PATCH, &path, Some(changes)).await.unwrap();
+    }
+}
+
+/// Whether the library of standardwebhooks.com, in Python, takes a webhook for one signed with a secret.
+async fn is_taken(received: &Received, secret: &str) -> bool {
+    const RECEIVER: &str = "
+import sys
+from standardwebhooks import Webhook
+names = ('webhook-id', 'webhook-timestamp', 'webhook-signature')
+Webhook(sys.argv[1]).verify(sys.argv[2], dict(zip(names, sys.argv[3:])))
+";
+    let mut python = tokio::process::Command::new(root().join(".venv/bin/python"));
+    python.args(["-c", RECEIVER, secret, std::str::from_utf8(&received.body).unwrap()]);
+    let headers = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| received.header(name).to_owned());
+    python.args(headers).output().await.unwrap().status.success()
+}
+
+fn seconds_until(delivery: &Value) -> i64 {
+    let next: DateTime<Utc> = delivery["next_attempt"].as_str().unwrap().parse().unwrap();
+    (next - Utc::now()).num_seconds()
+}
+
+#[tokio::test]
+async fn an_outcome_is_told_as_the_contract_says_and_a_public_library_takes_it() {
+    let bench = Bench::new(&[]).await;
+    let user = unique("user");
+    let (check_id, _) = bench.check(&user).await;
+    let [received] = &bench.bring().await[..] else { panic!("one webhook") };
+    assert_eq!(received.header("user-agent"), "IdentityVerification/1.0");
+    assert_eq!(received.header("content-type"), "application/json");
+    let body = received.json();
+    assert_eq!((&body["check_id"], &body["user_identifier"]), (&json!(check_id), &json!(user)));
+    let result = &body["verification_result"];
+    assert_eq!((&result["sessionId"], &result["status"]), (&json!(check_id), &json!("verified")));
+    assert_eq!(result["faceComparison"]["similarityScore"], 96.0);
+    assert_eq!(result["verificationAssessment"]["confidenceLevel"], "high");
+    assert!(body["completed_at"].as_str().unwrap().parse::<DateTime<Utc>>().is_ok());
+    let video = reqwest::get(body["selfie_video_url"].as_str().unwrap()).await.unwrap();
+    assert_eq!(video.bytes().await.unwrap(), selfie(&json!({ "person": "anna" })));
+    assert!(body["id_photo_url"].as_str().unwrap().contains("X-Amz-Expires=3600"));
+
+    let [secret] = &bench.secrets().await[..] else { panic!("one secret") };
+    assert!(is_taken(received, secret).await);
+    let mut forged = received.clone();
+    forged.body = forged.body.iter().map(|byte| if *byte == b'v' { b'w' } else { *byte }).collect();
+    assert!(!is_taken(&forged, secret).await);
+    let delivery = &bench.deliveries().await[0];
+    assert_eq!((&delivery["state"], &delivery["event"]), (&json!("delivered"), &json!("check.completed")));
+    assert!(!delivery.to_string().contains("X-Amz-"), "no link is kept");
+    assert_eq!(bench.app.sweep().await, (0, 0));
+}
+
+#[tokio::test]
+async fn while_a_secret_is_replaced_both_sign() {
+    let bench = Bench::new(&[]).await;
+    let [old] = &bench.secrets().await[..] else { panic!("one secret") };
+    let name = bench.partner.clone();
+    let said = bench.say(Action::RotateSecret { name: name.clone(), hours: 1 }).await;
+    let new = bench.secrets().await.remove(0);
+    assert!(said.contains(&new) && !said.contains(old.as_str()));
+    bench.check(&unique("user")).await;
+    let [received] = &bench.bring().await[..] else { panic!("one webhook") };
+    assert_eq!(received.header("webhook-signature").split(' ').count(), 2);
+    assert!(is_taken(received, old).await && is_taken(received, &new).await);
+    bench.say(Action::RotateSecret { name, hours: 0 }).await;
+    let record = bench.record().await;
+    let mut secrets = record["webhook_secrets"].clone();
+    // The hour is over.
+    for secret in secrets.as_array_mut().unwrap().iter_mut().skip(1) {
+        secret["until"] = "2026-01-01T00:00:00Z".into();
+    }
+    bench.change("partners", &record, json!({ "webhook_secrets": secrets })).await;
+    bench.check(&unique("user")).await;
+    let [received] = &bench.bring().await[..] else { panic!("one webhook") };
+    let newest = bench.secrets().await.remove(0);
+    assert!(is_taken(received, &newest).await && !is_taken(received, &new).await);
+}
+
+#[tokio::test]
+async fn with_a_queue_that_loses_every_message_every_webhook_goes_out() {
+    let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
+    for _ in 0..3 {
+        bench.check(&unique("user")).await;
+    }
+    assert_eq!(bench.queue.take().await.len(), 6);
+    assert!(bench.receiver.received().is_empty());
+    bench.app.sweep().await;
+    assert_eq!(bench.receiver.received().len(), 6);
+    assert_eq!(bench.app.sweep().await, (0, 0));
+    // And without any queue.
+    let app = App::at(&bench.server.url, &[&Storage::new().await.variables()[..], &[("ALLOW_PRIVATE_WEBHOOKS", "true")]].concat());
+    let form = FormBody::new().text("user_id", &unique("user")).file("selfie_video", &selfie(&json!({ "person": "anna" })));
+    let form = form.file("id_photo", &photo(&json!({ "person": "anna" })));
+    assert_eq!(app.post("/verif/submit").key(SECRET_KEY).form(form).send().await.status, 200);
+    app.sweep().await;
+    assert_eq!(bench.receiver.received().len(), 2);
+}
+
+#[tokio::test]
+async fn a_webhook_is_tried_again_by_its_schedule_with_the_same_id_and_given_up_in_the_end() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    bench.receiver.reply((0..8).map(|_| Reply::Status(500)));
+    let mut ids = Vec::new();
+    for planned in [5, 60, 300, 1_800, 7_200, 18_000, 36_000] {
+        bench.wait().await;
+        bench.app.sweep().await;
+        let [received] = &bench.receiver.received()[..] else { panic!("one webhook") };
+        ids.push(received.header("webhook-id").to_owned());
+        let seconds = seconds_until(&bench.deliveries().await[0]);
+        assert!((planned * 8 / 10 - 2..=planned * 12 / 10).contains(&seconds), "{planned}: {seconds}");
+        // What is not due is left alone, by the queue as well.
+        let id = bench.deliveries().await[0]["id"].as_str().unwrap().to_owned();
+        bench.app.bring(&[id]).await;
+        assert!(bench.receiver.received().is_empty());
+    }
+    bench.wait().await;
+    bench.app.sweep().await;
+    ids.push(bench.receiver.received()[0].header("webhook-id").to_owned());
+    assert!(ids.iter().all(|id| *id == ids[0] && id.starts_with("msg_")), "{ids:?}");
+    let delivery = &bench.deliveries().await[0];
+    assert_eq!((&delivery["state"], &delivery["next_attempt"]), (&json!("failed"), &json!("")));
+    assert_eq!(delivery["attempts"].as_array().unwrap().len(), 8);
+    bench.app.sweep().await;
+    assert!(bench.receiver.received().is_empty());
+}
+
+#[tokio::test]
+async fn the_next_try_is_announced_when_it_is_near() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    bench.receiver.reply([Reply::Status(503)]);
+    assert_eq!(bench.bring().await.len(), 1);
+    assert_eq!(bench.queue.take().await, Vec::<String>::new(), "it is held back");
+    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    assert_eq!(bench.bring().await.len(), 1, "after 5 s, or 6");
+    assert_eq!(bench.deliveries().await[0]["state"], "delivered");
+}
+
+#[tokio::test]
+async fn an_endpoint_may_ask_for_more_time() {
+    for (asked, least, most) in [("600", 590, 600), ("1", 0, 6), ("9999999", 35_990, 36_000)] {
+        let bench = Bench::new(&[]).await;
+        bench.check(&unique("user")).await;
+        bench.receiver.reply([Reply::With(429, "retry-after", asked.to_owned())]);
+        bench.bring().await;
+        let seconds = seconds_until(&bench.deliveries().await[0]);
+        assert!((least..=most).contains(&seconds), "{asked}: {seconds}");
+    }
+}
+
+#[tokio::test]
+async fn within_a_check_webhooks_keep_their_order_and_another_check_does_not_wait() {
+    let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
+    bench.receiver.reply([Reply::Status(500)]);
+    let (first, _) = bench.check(&unique("user")).await;
+    let order = |received: &[Received]| -> Vec<String> {
+        let name = |body: Value| body["check_id"].as_str().or(body["type"].as_str()).unwrap().to_owned();
+        received.iter().map(|received| name(received.json())).collect()
+    };
+    assert_eq!(order(&bench.bring().await), [first.clone()], "the second waits for the first");
+    let (second, _) = bench.check(&unique("user")).await;
+    let changed = "profile.status_changed".to_owned();
+    assert_eq!(order(&bench.bring().await), [second, changed.clone()]);
+    bench.wait().await;
+    bench.app.sweep().await;
+    assert_eq!(order(&bench.receiver.received()), [first, changed]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_two_would_deliver_at_once_is_sent_once() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    let messages = bench.queue.take().await;
+    let twice = [messages.clone(), messages].concat();
+    let (_, _, _) = tokio::join!(bench.app.bring(&twice), bench.app.bring(&twice), bench.app.sweep());
+    assert_eq!(bench.receiver.received().len(), 1);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed_and_long_answers_are_cut() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    let elsewhere = Receiver::new().await;
+    bench.receiver.reply([Reply::With(302, "location", elsewhere.url.clone()), Reply::Long(100_000)]);
+    for _ in 0..2 {
+        bench.wait().await;
+        bench.app.sweep().await;
+    }
+    assert!(elsewhere.received().is_empty());
+    let delivery = bench.deliveries().await.remove(0);
+    let attempts = delivery["attempts"].as_array().unwrap();
+    assert_eq!((&attempts[0]["status"], &attempts[1]["status"]), (&json!(302), &json!(500)));
+    assert_eq!(attempts[1]["response"].as_str().unwrap().len(), 1_024);
+}
+
+#[tokio::test]
+async fn an_endpoint_has_ten_seconds() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    bench.receiver.reply([Reply::Silence]);
+    bench.bring().await;
+    let delivery = bench.deliveries().await.remove(0);
+    let attempt = &delivery["attempts"][0];
+    assert_eq!((&attempt["status"], &attempt["error"]), (&Value::Null, &json!("no answer within 10 s")));
+    assert!((10_000..12_000).contains(&attempt["milliseconds"].as_u64().unwrap()), "{attempt}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is_enabled() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    bench.receiver.reply([Reply::Status(410)]);
+    bench.bring().await;
+    assert_ne!(bench.record().await["webhook_disabled"], "");
+    bench.check(&unique("user")).await;
+    bench.wait().await;
+    assert_eq!(bench.app.sweep().await, (0, 0));
+    assert!(bench.bring().await.is_empty());
+    let listed = bench.app.get("/api/webhooks/deliveries").key(&bench.key).send().await;
+    assert_eq!(listed.text("/data/0/endpoint/disabled_reason"), "the endpoint answered 410 Gone");
+    assert!(bench.say(Action::List).await.contains("DISABLED: the endpoint answered 410 Gone"));
+    let id = listed.text("/data/0/id");
+    let resent = bench.app.post(&format!("/api/webhooks/deliveries/{id}/resend")).key(&bench.key).send().await;
+    assert_eq!(resent.status, 409);
+    let url = bench.receiver.url.clone();
+    let said = bench.say(Action::Webhook { name: bench.partner.clone(), url, events: Vec::new() }).await;
+    assert!(!said.contains("whsec_"), "the secret stays, and is shown once");
+    bench.app.sweep().await;
+    assert_eq!(bench.receiver.received().len(), 2);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_for_five_days_is_disabled_and_one_success_is_enough_to_begin_anew() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    bench.receiver.reply([Reply::Status(500), Reply::Status(500)]);
+    bench.bring().await;
+    let ago = |time: TimeDelta| shared::pocketbase::timestamp(Utc::now() - time);
+    assert_ne!(bench.record().await["webhook_failing_since"], "");
+    let record = bench.record().await;
+    bench.change("partners", &record, json!({ "webhook_failing_since": ago(TimeDelta::hours(119)) })).await;
+    bench.wait().await;
+    bench.app.sweep().await;
+    assert_eq!(bench.record().await["webhook_disabled"], "");
+    bench.wait().await;
+    bench.app.sweep().await;
+    assert_eq!((&bench.record().await["webhook_failing_since"], bench.receiver.received().len()), (&json!(""), 2));
+
+    bench.check(&unique("user")).await;
+    let record = bench.record().await;
+    bench.change("partners", &record, json!({ "webhook_failing_since": ago(TimeDelta::hours(121)) })).await;
+    bench.receiver.reply([Reply::Status(500)]);
+    bench.bring().await;
+    assert_eq!(bench.record().await["webhook_disabled_reason"], "no webhook could be delivered for 5 days");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_private_addresses() {
+    let bench = Bench::with(&[], &[]).await;
+    let record = bench.record().await;
+    let port = bench.receiver.url.split(':').nth(2).unwrap().to_owned();
+    bench.check(&unique("user")).await;
+    for (url, why) in [
+        (format!("http://127.0.0.1:{port}"), "the URL must be https, without user and password"),
+        (format!("https://127.0.0.1:{port}"), "the URL leads to an address that is not of the public internet"),
+        (format!("https://[::ffff:127.0.0.1]:{port}"), "the URL leads to an address that is not of the public internet"),
+        ("https://169.254.169.254/latest/meta-data".to_owned(), "the URL leads to an address that is not of the public internet"),
+        (format!("https://localhost:{port}"), "the URL leads to an address that is not of the public internet"),
+    ] {
+        bench.change("partners", &record, json!({ "webhook_url": url })).await;
+        bench.wait().await;
+        bench.app.sweep().await;
+        let delivery = bench.deliveries().await.remove(0);
+        assert_eq!(delivery["attempts"].as_array().unwrap().last().unwrap()["error"], why, "{url}");
+    }
+    assert!(bench.receiver.received().is_empty());
+    let action = Action::Webhook { name: bench.partner.clone(), url: "https://10.0.0.1/".to_owned(), events: Vec::new() };
+    assert!(run(&bench.superuser, WebhookPolicy { allow_private: false }, &action).await.is_err());
+}
+
+#[tokio::test]
+async fn an_entry_in_the_status_history_is_told_to_who_asked_for_it() {
+    let bench = Bench::new(&["profile.status_changed"]).await;
+    let user = unique("user");
+    let created = bench.app.post("/api/profiles/create").key(&bench.key).json(&json!({ "userID": user })).send().await;
+    let id = created.text("/id");
+    let path = format!("/api/status_history/{id}");
+    for (previous, new) in [("unverified", "pending"), ("pending", "verified")] {
+        let entry = json!({ "previous_status": previous, "new_status": new, "notes": "By hand" });
+        assert_eq!(bench.app.post(&path).key(&bench.key).json(&entry).send().await.status, 201);
+    }
+    let bodies: Vec<_> = bench.bring().await.iter().map(Received::json).collect();
+    let changes: Vec<_> = bodies.iter().map(|body| (&body["data"]["previous_status"], &body["data"]["new_status"])).collect();
+    assert_eq!(changes, [(&json!("unverified"), &json!("pending")), (&json!("pending"), &json!("verified"))]);
+    for body in &bodies {
+        assert_eq!(body["type"], "profile.status_changed");
+        assert!(body["timestamp"].as_str().unwrap().parse::<DateTime<Utc>>().is_ok());
+        assert_eq!((&body["data"]["profile_id"], &body["data"]["user_identifier"]), (&json!(id), &json!(user)));
+    }
+    // Who has asked for that alone is told nothing else, and who has chosen nothing is not told that.
+    let (_, _) = bench.check(&unique("user")).await;
+    let told = bench.bring().await;
+    assert_eq!(told.iter().map(|received| received.json()["type"].clone()).collect::<Vec<_>>(), ["profile.status_changed"]);
+    let other = Bench::new(&[]).await;
+    let created = other.app.post("/api/profiles/create").key(&other.key).json(&json!({ "userID": user })).send().await;
+    let entry = json!({ "previous_status": "unverified", "new_status": "pending", "notes": "By hand" });
+    let path = format!("/api/status_history/{}", created.text("/id"));
+    assert_eq!(other.app.post(&path).key(&other.key).json(&entry).send().await.status, 201);
+    assert_eq!(other.deliveries().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_partner_lists_its_webhooks_sees_one_and_has_it_sent_again() {
+    let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
+    let (check_id, _) = bench.check(&unique("user")).await;
+    bench.receiver.reply([Reply::Status(500)]);
+    bench.bring().await;
+    bench.check(&unique("user")).await;
+    let list = async |query: &str| bench.app.get(&format!("/api/webhooks/deliveries{query}")).key(&bench.key).send().await;
+    let all = list("").await;
+    assert_eq!((all.status, all.body["data"].as_array().unwrap().len(), &all.body["next_cursor"]), (200, 4, &Value::Null));
+    let of_check = list(&format!("?check_id={check_id}")).await;
+    assert_eq!(of_check.body["data"].as_array().unwrap().len(), 1);
+    assert_eq!((of_check.text("/data/0/event"), of_check.text("/data/0/state")), ("check.completed".into(), "pending".into()));
+    assert_eq!(of_check.body["data"][0]["attempts"][0]["status"], 500);
+    let (mut pages, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = list(&format!("?limit=3&cursor={cursor}")).await;
+        pages.extend(page.body["data"].as_array().unwrap().clone());
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(Value::from(pages), all.body["data"]);
+    assert_eq!(list("?state=delivered").await.body["data"], json!([]));
+    for bad in ["?state=lost", "?limit=0", "?limit=101", "?limit=x", "?check_id=1", "?cursor=nonsense"] {
+        assert_eq!(list(bad).await.status, 400, "{bad}");
+    }
+
+    let id = of_check.text("/data/0/id");
+    let path = format!("/api/webhooks/deliveries/{id}");
+    let one = bench.app.get(&path).key(&bench.key).send().await;
+    assert_eq!((one.status, one.text("/data/payload/check_id")), (200, check_id.clone()));
+    bench.wait().await;
+    bench.app.sweep().await;
+    bench.receiver.received();
+    bench.queue.take().await;
+    // Delivered, and once more, with the same id.
+    let resend = || bench.app.post(&format!("{path}/resend")).key(&bench.key);
+    assert_eq!(resend().send().await.status, 202);
+    let [received] = &bench.bring().await[..] else { panic!("one webhook") };
+    assert_eq!((received.header("webhook-id"), &received.json()["check_id"]), (&*format!("msg_{id}"), &json!(check_id)));
+    let one = bench.app.get(&path).key(&bench.key).send().await;
+    assert_eq!((one.text("/data/state"), one.body["data"]["attempts"].as_array().unwrap().len()), ("delivered".into(), 3));
+
+    // Another team sees nothing of it.
+    let other = bench.app.token("other").await;
+    assert_eq!(bench.app.get("/api/webhooks/deliveries").bearer(&other).send().await.body["data"], json!([]));
+    assert_eq!(bench.app.get(&path).bearer(&other).send().await.status, 404);
+    assert_eq!(bench.app.post(&format!("{path}/resend")).bearer(&other).send().await.status, 404);
+    assert_eq!(bench.app.get("/api/webhooks/deliveries/nonsense").key(&bench.key).send().await.status, 404);
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_sent_again_keeps_no_other_waiting() {
+    let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
+    bench.check(&unique("user")).await;
+    assert_eq!(bench.bring().await.len(), 2);
+    let (first, second) = (bench.deliveries().await.remove(0), bench.deliveries().await.remove(1));
+    bench.receiver.reply([Reply::Status(500)]);
+    for delivery in [first, second] {
+        let path = format!("/api/webhooks/deliveries/{}/resend", delivery["id"].as_str().unwrap());
+        assert_eq!(bench.app.post(&path).key(&bench.key).send().await.status, 202);
+    }
+    assert_eq!(bench.bring().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_pocketbase_keeps_from_being_handled_is_left_to_the_queue() {
+    let mut bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    let messages = bench.queue.take().await;
+    // It has signed in, and then PocketBase goes away.
+    bench.app.bring(&["nonsense".to_owned()]).await;
+    bench.server.down();
+    assert_eq!(bench.app.bring(&messages).await, messages);
+    bench.server.up().unwrap();
+    bench.server.superuser().await.unwrap();
+    assert_eq!(bench.app.bring(&messages).await, Vec::<String>::new());
+    assert_eq!(bench.receiver.received().len(), 1);
+}

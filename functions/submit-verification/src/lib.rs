@@ -3,7 +3,8 @@
 //! The outcome, both histories, the profile's status and the webhooks are one transaction: whoever dies before it leaves a check that
 //! the sweep ends, and whoever dies after it leaves webhooks that the sweep delivers.
 //!
-//! PocketBase calls: with a flow token three and one for each upload: the profile, the check, the partners to tell, the outcome; with a key
+//! PocketBase calls: with a flow token three and one for each upload: the profile, the check, the outcome, and once a minute the partners to
+//! tell; with a key
 //! one or two more, to make the profile or find it. S3 calls: three for each upload, one for each file of the request. One of the
 //! model's, and three of Rekognition's where that is configured.
 
@@ -30,7 +31,7 @@ use shared::pocketbase::{
 use shared::types::{RecordId, Team, Text, UserId, VerificationStatus};
 use storage::{Copies, Uploads, check_key};
 use uuid::Uuid;
-use webhooks::{Announcer, status_changed};
+use webhooks::{Announcer, Subscriptions, status_changed};
 
 use compare::{CompareError, Comparison};
 use media::{Ffmpeg, MediaError};
@@ -48,6 +49,7 @@ pub struct State {
     uploads: Uploads,
     ffmpeg: Ffmpeg,
     comparison: Comparison,
+    subscriptions: Subscriptions,
     announcer: Announcer,
 }
 
@@ -63,6 +65,7 @@ impl State {
             uploads: Uploads::from_env(env).await?,
             ffmpeg: Ffmpeg::new(MediaSettings::from_env(env)),
             comparison: Comparison::from_env(env).await?,
+            subscriptions: Subscriptions::default(),
             announcer: Announcer::from_env(env).await?,
             backend: Backend::from_env(env).await?,
         })
@@ -267,7 +270,10 @@ async fn process(
             let files = form.files.iter().map(|(field, file)| store(state, submission, field, file));
             join_all(files).await.into_iter().collect::<Result<(), _>>()
         };
-        let subscribers = async { pocketbase.subscribers(submission.team.as_ref()).await.map_err(ApiError::from) };
+        let subscribers = async {
+            let subscribers = state.subscriptions.of(pocketbase, submission.team.as_ref()).await;
+            subscribers.map_err(ApiError::from)
+        };
         let decided = async {
             let decided = tokio::time::timeout(time_left, decide(state, form)).await;
             decided.unwrap_or_else(|_| Err(failed("not decided in 25 s")))

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Payload, PocketBase, Writer};
+use super::batch::Write;
+use super::{Error, NewDelivery, PocketBase, Writer, typed};
 use crate::types::{Confidence, Notes, RecordId, Text};
 
 /// An entry to be added.
@@ -35,13 +36,24 @@ pub struct StatusRecord {
 }
 
 impl PocketBase {
-    /// Adds an entry. One call.
+    /// Adds an entry, and the webhooks that tell of it, all at once or not at all. One call.
     ///
     /// # Errors
     /// [`Error::Refused`] for a flow token once the profile is decided; else when PocketBase fails.
-    pub async fn create_status(&self, status: &NewStatus) -> Result<StatusRecord, Error> {
+    pub async fn create_status(&self, status: &NewStatus, deliveries: &[NewDelivery]) -> Result<StatusRecord, Error> {
         let writer = if status.by_flow { Writer::Flow } else { Writer::Partner };
-        let fields = serde_json::to_value(status).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        self.create("status_history", writer, Payload::Json(&fields)).await
+        let entry = Write::create("status_history", writer, status)?;
+        if deliveries.is_empty() {
+            return typed(self.write(entry, &[]).await?);
+        }
+        let mut writes = vec![entry];
+        for delivery in deliveries {
+            writes.push(delivery.write()?);
+        }
+        let mut written = self.transact(&writes).await.map_err(|failed| failed.error)?;
+        if written.is_empty() {
+            return Err(Error::BadAnswer("an empty batch".to_owned()));
+        }
+        typed(written.swap_remove(0))
     }
 }

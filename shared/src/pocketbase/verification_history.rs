@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::batch::Write;
 use super::filter::{equals, visible_to};
 use super::profiles::is_decided;
+use super::session::optional_team;
 use super::{Error, PocketBase, RecordFile, UploadUse, Writer, typed};
-use crate::types::{Confidence, Day, RecordId, Teams, Text};
+use crate::types::{Confidence, Day, RecordId, Team, Teams, Text};
 
 /// A record to be added, its files aside.
 #[derive(Debug, Serialize)]
@@ -61,6 +62,11 @@ pub struct VerificationRecord {
 pub struct VerificationOwner {
     /// The profile.
     pub profile: RecordId,
+    /// Whose that is.
+    #[serde(deserialize_with = "optional_team")]
+    pub team: Option<Team>,
+    /// The partner's own name for the person.
+    pub user_id: String,
     verification_status: String,
     latest_status: String,
 }
@@ -79,7 +85,7 @@ impl PocketBase {
     /// When PocketBase fails.
     pub async fn verification_owner(&self, id: &RecordId, teams: &Teams) -> Result<Option<VerificationOwner>, Error> {
         let filter = visible_to(teams, &equals("id", id.as_str()));
-        self.first("verification_overview", &filter, "profile,verification_status,latest_status").await
+        self.first("verification_overview", &filter, "profile,team,user_id,verification_status,latest_status").await
     }
 
     /// Adds a record with its files, and marks the uploads that they come from as used, all at once or not at all. Files are passed

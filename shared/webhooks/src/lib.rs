@@ -7,11 +7,13 @@ mod announce;
 mod courier;
 mod guard;
 mod schedule;
+mod subscriptions;
 mod view;
 
 pub use announce::Announcer;
 pub use courier::{Courier, EVENT_TYPES};
 pub use guard::{Forbidden, WebhookPolicy, check_url};
+pub use subscriptions::Subscriptions;
 pub use view::DeliveryView;
 
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -198,7 +198,7 @@ impl App {
         let state = self.functions.deliver_webhook.get_or_init(async || deliver_webhook::State::from_env(&self.env).await.unwrap());
         let records: Vec<_> = messages.iter().map(|body| json!({ "messageId": body, "body": body })).collect();
         let messages = serde_json::from_value(json!({ "Records": records })).unwrap();
-        let unhandled = deliver_webhook::handle(state.await, messages).await.unwrap();
+        let unhandled = Box::pin(deliver_webhook::handle(state.await, messages)).await.unwrap();
         let unhandled = serde_json::to_value(unhandled).unwrap();
         let failures = unhandled["batchItemFailures"].as_array().unwrap();
         failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
@@ -207,7 +207,7 @@ impl App {
     /// A tick of the schedule; how many webhooks were tried and how many checks ended.
     pub async fn sweep(&self) -> (usize, usize) {
         let state = self.functions.sweep_webhooks.get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
-        let swept = sweep_webhooks::handle(state.await, sweep_webhooks::Tick(Value::Null)).await.unwrap();
+        let swept = Box::pin(sweep_webhooks::handle(state.await, sweep_webhooks::Tick(Value::Null))).await.unwrap();
         (swept.webhooks, swept.checks)
     }
 
@@ -222,7 +222,8 @@ impl App {
                     );
                     service.await.expect("the function starts")
                 };
-                self.functions.$module.get_or_init(start).await.answer(request).await
+                // Boxed: the arms of the match below share one stack.
+                Box::pin(async { self.functions.$module.get_or_init(start).await.answer(request).await }).await
             }};
         }
         match function {
