@@ -111,6 +111,17 @@ migrate(
       },
     );
 
+    // Faces do not stay for longer than the check that they were for.
+    const sessions = collection("liveness_sessions");
+    sessions.updateRule = `(${sessions.updateRule}) || (${SERVICE} &&
+      @request.body.reference_image:isset = true && @request.body.reference_image = "" &&
+      @request.body.audit_images:isset = true && @request.body.audit_images:length = 0 &&
+      ${notSet("session_id", "team", "profile", "status", "confidence", "flow_attempt", "redacted")})`;
+    app.save(sessions);
+    const audit = collection("audit");
+    audit.listRule = SERVICE;
+    app.save(audit);
+
     const history = collection("verification_history");
     history.fields.add(one("check", "checks"));
     history.addIndex("idx_verification_history_check", true, "`check`", "`check` != ''");

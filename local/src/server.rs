@@ -149,6 +149,11 @@ impl Server {
         }
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Stops it and hands on its data.
     ///
     /// # Errors

@@ -445,6 +445,24 @@ impl StorageSettings {
     }
 }
 
+/// For how long things stay.
+#[derive(Clone, Copy)]
+pub struct RetentionSettings {
+    /// `RETENTION_DAYS`: after how many days media and faces are deleted, 1 to 365; 7 by default. The bucket's own lifecycle, which
+    /// is the backstop, has to be no shorter.
+    pub days: u16,
+}
+
+impl RetentionSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the number is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { days: env.number("RETENTION_DAYS", 7, 1..=365)? })
+    }
+}
+
 /// How media are decoded.
 #[derive(Clone)]
 pub struct MediaSettings {

@@ -15,6 +15,7 @@ mod liveness;
 mod migrations;
 mod partners;
 mod redaction;
+mod retention;
 mod routes;
 mod sam;
 mod secrets;

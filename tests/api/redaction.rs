@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{App, FormBody, JPEG, Mood, PNG, Proxy, shared, unique};
+use crate::support::{App, FormBody, JPEG, Mood, PNG, Proxy, Storage, photo, selfie, send_form, shared, unique};
 
 /// What must be found nowhere afterwards.
 const PERSONAL: [&str; 12] = [
@@ -247,4 +247,58 @@ async fn a_history_can_be_redacted_and_not_rewritten() {
             http.patch(url("liveness_sessions", session[0]["id"].as_str().unwrap())).header("authorization", token);
         assert_eq!(answer.json(&body).send().await.unwrap().status(), 404, "{body}");
     }
+}
+
+#[tokio::test]
+async fn uploads_checks_and_webhooks_of_a_person_go_as_well() {
+    let storage = Storage::new().await;
+    let superuser = shared().await.superuser().await.unwrap();
+    let team = unique("team");
+    let key = unique("sk_");
+    let partner = json!({
+        "name": unique("partner"), "team": team, "active": true, "secret_key_hash": shared::auth::hash_api_key(&key),
+        "webhook_url": "https://partner.example/", "webhook_events": ["check.completed", "profile.status_changed"],
+    });
+    superuser.create("partners", partner).await.unwrap();
+    let app = App::with(&storage.variables()).await;
+    let user = unique("user");
+    let said = json!({ "person": "anna" });
+    let form = FormBody::new()
+        .text("user_id", &user)
+        .text("user_email", "anna@example.com")
+        .text("user_phone", "+65 1234")
+        .file("selfie_video", &selfie(&said))
+        .file("id_photo", &photo(&said));
+    assert_eq!(app.post("/verif/submit").key(&key).form(form).send().await.status, 200);
+    let id = superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap()[0]["id"].as_str().unwrap().to_owned();
+    let upload = json!({ "field": "id_photo", "contentType": "image/png", "size": PNG.len(), "profileId": id });
+    let upload = app.post("/api/uploads").key(&key).json(&upload).send().await;
+    assert_eq!(send_form(&upload.body, PNG).await, 204);
+    let prefix = format!("people/{id}/");
+    assert_eq!(storage.keys(&prefix).await.len(), 3);
+
+    let root = app.token("root").await;
+    for _ in 0..2 {
+        assert_eq!(app.ask("DELETE", &format!("/api/profiles/{id}")).bearer(&root).send().await.status, 204);
+    }
+    assert_eq!(storage.keys(&prefix).await, Vec::<String>::new());
+    let filter = format!("profile=\"{id}\"");
+    assert_eq!(superuser.find("uploads", &filter).await.unwrap(), Vec::<Value>::new());
+    let (checks, deliveries) =
+        (superuser.find("checks", &filter).await.unwrap(), superuser.find("webhook_deliveries", &filter).await.unwrap());
+    assert_eq!((checks.len(), deliveries.len()), (1, 2));
+    assert_eq!(checks[0]["status"], "verified", "the decision stays");
+    for record in checks.iter().chain(&deliveries) {
+        let text = record.to_string();
+        for personal in [user.as_str(), "anna@example.com", "+65 1234", "people/"] {
+            assert!(!text.contains(personal), "{personal} in {text}");
+        }
+    }
+    // What was not delivered never will be, and is not shown.
+    let listed = app.get("/api/webhooks/deliveries").key(&key).send().await;
+    assert_eq!(listed.body["data"], json!([]));
+    // A form that was given out before can still be sent; what it brought is gone after the next cleaning.
+    assert_eq!(send_form(&upload.body, PNG).await, 204);
+    app.clean().await.unwrap();
+    assert_eq!(storage.keys(&prefix).await, Vec::<String>::new());
 }

@@ -45,6 +45,12 @@ impl<'a> Write<'a> {
         Self::new(Method::PATCH, format!("{collection}/records/{id}"), writer, fields)
     }
 
+    /// The end of a record.
+    pub(super) fn delete(collection: &str, id: &RecordId) -> Self {
+        let path = format!("/api/collections/{collection}/records/{id}");
+        Self { method: Method::DELETE, path, writer: Writer::Partner, fields: Value::Null, files: &[] }
+    }
+
     fn new(method: Method, path: String, writer: Writer, fields: &impl Serialize) -> Result<Self, Error> {
         let fields = serde_json::to_value(fields).map_err(|error| Error::BadAnswer(error.to_string()))?;
         Ok(Self { method, path: format!("/api/collections/{path}"), writer, fields, files: &[] })

@@ -13,6 +13,7 @@ mod liveness_sessions;
 mod partners;
 mod profiles;
 mod redaction;
+mod retention;
 mod session;
 mod settings;
 mod status_history;

@@ -52,6 +52,9 @@ impl PocketBase {
         self.redact_all("liveness_sessions", &format!("({of_profile} || {of_verification})"), &session()).await?;
         self.redact_all("verification_history", &of_profile, &verification()).await?;
         self.redact_all("status_history", &of_profile, &json!({ "redacted": true, "notes": "" })).await?;
+        self.redact_all("checks", &of_profile, &check()).await?;
+        self.redact_all("webhook_deliveries", &of_profile, &delivery()).await?;
+        while self.delete_all("uploads", &of_profile).await? > 0 {}
         Ok(true)
     }
 
@@ -126,4 +129,13 @@ fn verification() -> Value {
 
 fn session() -> Value {
     json!({ "redacted": true, "reference_image": "", "audit_images": "", "bounding_boxes": null })
+}
+
+fn check() -> Value {
+    json!({ "redacted": true, "user_identifier": "", "user_email": "", "user_phone": "", "selfie_video": "", "id_photo": "" })
+}
+
+/// What was told, and what the endpoint said to it. One that is not delivered yet never will be.
+fn delivery() -> Value {
+    json!({ "redacted": true, "payload": null, "attempts": null })
 }

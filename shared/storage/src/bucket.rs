@@ -176,11 +176,28 @@ impl Bucket {
         }
     }
 
-    /// Deletes all objects below a prefix that were written before a time; how many they were.
+    /// Whether there is a bucket.
+    pub fn is_configured(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Deletes all objects of a person; how many they were.
+    ///
+    /// # Errors
+    /// As [`Self::delete_older`].
+    pub async fn delete_person(&self, profile: &str) -> Result<usize, ApiError> {
+        self.delete_below(&format!("people/{profile}/"), DateTime::<Utc>::MAX_UTC).await
+    }
+
+    /// Deletes all objects that were written before a time; how many they were.
     ///
     /// # Errors
     /// 501 without a bucket; AWS's failures. What has been deleted until then stays so.
-    pub async fn delete_below(&self, prefix: &str, before: DateTime<Utc>) -> Result<usize, ApiError> {
+    pub async fn delete_older(&self, before: DateTime<Utc>) -> Result<usize, ApiError> {
+        self.delete_below("people/", before).await
+    }
+
+    async fn delete_below(&self, prefix: &str, before: DateTime<Utc>) -> Result<usize, ApiError> {
         let Open { client, name, .. } = self.open()?;
         let mut pages = client.list_objects_v2().bucket(name).prefix(prefix).into_paginator().send();
         let mut deleted = 0;

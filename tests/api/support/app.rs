@@ -92,6 +92,7 @@ struct Functions {
     create_upload: OnceCell<Service<create_upload::State>>,
     delete_profile: OnceCell<Service<delete_profile::State>>,
     deliver_webhook: OnceCell<deliver_webhook::State>,
+    enforce_retention: OnceCell<enforce_retention::State>,
     get_delivery: OnceCell<Service<get_delivery::State>>,
     get_liveness_results: OnceCell<Service<get_liveness_results::State>>,
     get_profile: OnceCell<Service<get_profile::State>>,
@@ -209,6 +210,13 @@ impl App {
         let state = self.functions.sweep_webhooks.get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
         let swept = Box::pin(sweep_webhooks::handle(state.await, sweep_webhooks::Tick(Value::Null))).await.unwrap();
         (swept.webhooks, swept.checks)
+    }
+
+    /// A day's tick of the schedule.
+    pub async fn clean(&self) -> Result<Value, String> {
+        let state = self.functions.enforce_retention.get_or_init(async || enforce_retention::State::from_env(&self.env).await.unwrap());
+        let cleaned = Box::pin(enforce_retention::handle(state.await, enforce_retention::Tick(Value::Null))).await;
+        cleaned.map(|cleaned| json!(cleaned)).map_err(|failure| failure.to_string())
     }
 
     async fn call(&self, function: &str, request: Request) -> lambda_http::Response<Body> {
