@@ -327,6 +327,23 @@ impl PublicSettings {
     }
 }
 
+/// How the hosted page is opened.
+#[derive(Clone, Copy, Default)]
+pub struct PageSettings {
+    /// `VERIF_ACCEPT_SECRET_KEYS`: whether a link may hold a secret key, as links of the earlier service do. Off unless asked for.
+    pub accept_secret_keys: bool,
+}
+
+impl PageSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When it is neither true nor false.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { accept_secret_keys: env.flag("VERIF_ACCEPT_SECRET_KEYS")? })
+    }
+}
+
 /// A key of AWS's.
 #[derive(Clone)]
 pub struct AwsKey {

@@ -13,6 +13,7 @@ mod documents;
 mod files;
 mod liveness;
 mod migrations;
+mod page;
 mod partners;
 mod redaction;
 mod retention;

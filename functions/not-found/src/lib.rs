@@ -23,6 +23,7 @@ pub const ROUTES: &[(&str, &[Method])] = &[
     ("/api/webhooks/deliveries", &[Method::GET]),
     ("/api/webhooks/deliveries/{id}", &[Method::GET]),
     ("/api/webhooks/deliveries/{id}/resend", &[Method::POST]),
+    ("/verif/", &[Method::GET]),
     ("/verif/submit", &[Method::POST]),
 ];
 

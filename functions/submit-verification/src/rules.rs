@@ -302,6 +302,12 @@ mod tests {
             assert!(place.is_some(), "no row {row} after the one before it");
             rest = &rest[place.unwrap()..];
         }
-        assert_eq!(page.matches("\n| `").count(), RULES.len());
+        let (table, settings) = page.split_once("| setting |").unwrap();
+        assert_eq!(table.matches("\n| `").count(), RULES.len());
+        for setting in
+            ["FACE_MATCH_THRESHOLD", "FACE_MATCH_HIGH_THRESHOLD", "FACE_MISMATCH_THRESHOLD", "COMPARE_FACES_THRESHOLD"]
+        {
+            assert!(settings.contains(setting), "{setting}");
+        }
     }
 }

@@ -67,7 +67,7 @@ impl ApiKeys {
         }
         let hash = sha256(key);
         if self.fixed.iter().fold(Choice::from(0), |found, fixed| found | fixed.ct_eq(&hash)).into() {
-            return Ok(caller(Scope::OF_SECRET_KEYS, Teams::Only(self.settings.team.clone()), None));
+            return Ok(caller(KeyKind::Secret, Teams::Only(self.settings.team.clone()), None));
         }
         // Only what looks like a partner's key is worth a question to PocketBase.
         if !key.starts_with(KEY_PREFIX_SECRET) && !key.starts_with(KEY_PREFIX_PUBLISHABLE) {
@@ -77,12 +77,7 @@ impl ApiKeys {
             return Ok(caller);
         }
         let partner = pocketbase.partner_by_key_hash(&hex(&hash)).await?.ok_or_else(ApiError::invalid_api_key)?;
-        // A publishable key stands in a page that anyone can read: it opens that page, elsewhere it allows nothing.
-        let scopes = match partner.kind {
-            KeyKind::Secret => Scope::OF_SECRET_KEYS,
-            KeyKind::Publishable => &[],
-        };
-        let caller = caller(scopes, Teams::Only(partner.team), Some(partner.id.to_string()));
+        let caller = caller(partner.kind, Teams::Only(partner.team), Some(partner.id.to_string()));
         self.remember(hash, caller.clone());
         Ok(caller)
     }
@@ -101,6 +96,11 @@ impl ApiKeys {
     }
 }
 
-fn caller(scopes: &[Scope], teams: Teams, partner_id: Option<String>) -> Caller {
-    Caller { kind: Kind::Key, scopes: scopes.to_vec(), teams, subject: String::new(), client_id: None, partner_id }
+fn caller(key: KeyKind, teams: Teams, partner_id: Option<String>) -> Caller {
+    // A publishable key stands in a page that anyone can read: it opens that page, elsewhere it allows nothing.
+    let (kind, scopes) = match key {
+        KeyKind::Secret => (Kind::SecretKey, Scope::OF_SECRET_KEYS),
+        KeyKind::Publishable => (Kind::PublishableKey, &[][..]),
+    };
+    Caller { kind, scopes: scopes.to_vec(), teams, subject: String::new(), client_id: None, partner_id }
 }

@@ -27,7 +27,8 @@ use jwt::{Jwt, TokenError};
 enum Kind {
     Machine,
     Flow(RecordId),
-    Key,
+    SecretKey,
+    PublishableKey,
 }
 
 /// Someone whose credential is good.
@@ -49,7 +50,12 @@ impl Caller {
 
     /// Whether it came with an API key and not with a token.
     pub fn is_key(&self) -> bool {
-        self.kind == Kind::Key
+        matches!(self.kind, Kind::SecretKey | Kind::PublishableKey)
+    }
+
+    /// Whether it came with a key that may be public, and opens the hosted page alone.
+    pub fn is_publishable(&self) -> bool {
+        self.kind == Kind::PublishableKey
     }
 
     /// Whether it is a person's browser, holding a flow token.
@@ -173,7 +179,7 @@ impl Authenticator {
         let (kind, who) = match &caller.kind {
             Kind::Flow(profile) => ("flow", profile.as_str()),
             Kind::Machine => ("machine", caller.subject.as_str()),
-            Kind::Key => ("key", ""),
+            Kind::SecretKey | Kind::PublishableKey => ("key", ""),
         };
         let (client, partner) = (caller.client_id.as_deref(), caller.partner_id.as_deref());
         let team = caller.own_team().map(Team::as_str);
@@ -188,12 +194,19 @@ impl Authenticator {
             .ok()
             .and_then(|value| value.trim().split_once(' '))
             .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
-        let judged = token.ok_or(TokenError::Invalid).and_then(|token| self.jwt.verify(token));
-        Some(judged.map_err(|error| match error {
+        Some(token.ok_or_else(ApiError::invalid_bearer).and_then(|token| self.token(token)))
+    }
+
+    /// The bearer of a token that stands elsewhere than in `Authorization`.
+    ///
+    /// # Errors
+    /// 401 for one that is not good.
+    pub fn token(&self, token: &str) -> Result<Caller, ApiError> {
+        self.jwt.verify(token).map_err(|error| match error {
             TokenError::Expired => ApiError::bearer_expired(),
             TokenError::Forged => ApiError::forged_bearer(),
             TokenError::Invalid => ApiError::invalid_bearer(),
-        }))
+        })
     }
 
     /// A short-lived token that opens one profile, for a person's browser.

@@ -23,13 +23,14 @@ pub struct ApiError {
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<String>,
     suspects_secret: bool,
+    page: Option<Box<Response<Body>>>,
 }
 
 impl ApiError {
     /// An error with the status and the short text that callers may branch on.
     pub fn new(status: StatusCode, error: &str) -> Self {
         let body = Map::from_iter([("error".to_owned(), Value::from(error))]);
-        Self { status, body, headers: Vec::new(), cause: None, suspects_secret: false }
+        Self { status, body, headers: Vec::new(), cause: None, suspects_secret: false, page: None }
     }
 
     /// Adds what to do about it.
@@ -59,6 +60,12 @@ impl ApiError {
     /// be handled again with the new one.
     pub fn suspecting_secret(mut self) -> Self {
         self.suspects_secret = true;
+        self
+    }
+
+    /// Answers with a page, for a person, in the place of JSON.
+    pub fn shown_as(mut self, page: Response<Body>) -> Self {
+        self.page = Some(Box::new(page));
         self
     }
 
@@ -236,6 +243,9 @@ impl ApiError {
 
     /// The answer.
     pub fn into_response(self) -> Response<Body> {
+        if let Some(page) = self.page {
+            return *page;
+        }
         let mut response = json_response(self.status, &self.body);
         response.headers_mut().extend(self.headers);
         response

@@ -41,7 +41,7 @@ pub use error::Error;
 pub use liveness_sessions::{
     BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus, NewLivenessSession,
 };
-pub use partners::{KeyKind, Partner};
+pub use partners::{KeyKind, Partner, PartnerLook};
 pub use profiles::{
     DedupeKey, NewProfile, ProfileChanges, ProfileOverview, ProfileRecord, Reused, VerificationSummary,
 };

@@ -1,6 +1,7 @@
 //! `partners`: who has keys of their own.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::filter::equals;
 use super::session::optional_team;
@@ -27,6 +28,15 @@ pub struct Partner {
     pub kind: KeyKind,
 }
 
+/// How the hosted page looks to a partner's people.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PartnerLook {
+    /// The partner's name.
+    pub name: String,
+    /// Its theme as it was stored: anything.
+    pub theme: Value,
+}
+
 #[derive(Deserialize)]
 struct Record {
     id: RecordId,
@@ -49,5 +59,21 @@ impl PocketBase {
             team: record.team,
             kind: if record.secret_key_hash == hash { KeyKind::Secret } else { KeyKind::Publishable },
         }))
+    }
+
+    /// How the hosted page looks: to the partner of this id, where it is one, else to the first of the team.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn partner_look(&self, partner: Option<&str>, team: Option<&Team>) -> Result<Option<PartnerLook>, Error> {
+        // A token may name a partner that is no record, as its client is configured.
+        let partner: Option<RecordId> = partner.and_then(|partner| partner.parse().ok());
+        let filter = match &partner {
+            Some(partner) => equals("id", partner.as_str()),
+            None => equals("team", team.map_or("", Team::as_str)),
+        };
+        let filter = format!("active=true && {filter}");
+        let query = [("perPage", "1"), ("skipTotal", "1"), ("sort", "created"), ("filter", &*filter), ("fields", "name,theme")];
+        Ok(self.list("partners", &query).await?.into_iter().next())
     }
 }

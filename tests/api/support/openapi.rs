@@ -34,9 +34,9 @@ pub fn validator(schema: &Value) -> Validator {
 
 /// Checks that the document describes this answer of a route.
 pub fn judge(method: &str, path: &str, status: u16, body: &Value) {
-    type Validators = Mutex<HashMap<(String, String, u16), Arc<Validator>>>;
+    type Validators = Mutex<HashMap<(String, String, u16, bool), Arc<Validator>>>;
     static VALIDATORS: LazyLock<Validators> = LazyLock::new(Mutex::default);
-    let key = (method.to_lowercase(), path.to_owned(), status);
+    let key = (method.to_lowercase(), path.to_owned(), status, body.is_string());
     let known = VALIDATORS.lock().unwrap().get(&key).cloned();
     let validator = known.unwrap_or_else(|| {
         let responses = &document()["paths"][path][&key.0]["responses"];
@@ -44,7 +44,9 @@ pub fn judge(method: &str, path: &str, status: u16, body: &Value) {
             .get(status.to_string())
             .unwrap_or_else(|| panic!("openapi.yaml knows no {status} of {method} {path}: {body}"));
         // What has no content has no body.
-        let schema = &resolved(response)["content"]["application/json"]["schema"];
+        let content = &resolved(response)["content"];
+        let kind = if body.is_string() { "text/html" } else { "application/json" };
+        let schema = &content[kind]["schema"];
         let made = Arc::new(validator(if schema.is_null() { &NO_BODY } else { schema }));
         VALIDATORS.lock().unwrap().insert(key, made.clone());
         made

@@ -1,0 +1,685 @@
+const settings = JSON.parse(document.getElementById("settings").textContent);
+/** A link that does not work need not tell whose it is. */
+const partner = settings.partner ?? { name: "", logo: null };
+
+const COUNTDOWN_SECONDS = 3;
+const RECORDING_SECONDS = 4;
+const VIDEO_BITS_PER_SECOND = 2_500_000;
+const PHOTO_QUALITY = 0.92;
+/** The gateway gives up after 30 s; waiting longer cannot bring an answer. */
+const ANSWER_TIMEOUT_MS = 40_000;
+/** An upload that has not moved for this long is taken for lost. */
+const STALL_MS = 30_000;
+const FIRST_PICTURE_MS = 15_000;
+/** MP4 first: Safari records it in hardware. Firefox and older Chromium know only WebM. */
+const RECORDING_TYPES = ["video/mp4;codecs=avc1.42E01E", "video/mp4", "video/webm;codecs=vp8", "video/webm"];
+const SELFIE_CAMERA = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 720 } };
+const DOCUMENT_CAMERA = { facingMode: { ideal: "environment" }, width: { ideal: 2560 }, height: { ideal: 1440 } };
+const ACCEPTED_TYPES = {
+  selfie_video: ["video/mp4", "video/webm", "video/quicktime", "video/x-m4v", "video/x-matroska"],
+  id_photo: ["image/jpeg", "image/png", "image/webp"],
+};
+/** For files whose type the browser does not know. */
+const TYPES_BY_ENDING = {
+  mp4: "video/mp4", m4v: "video/x-m4v", webm: "video/webm", mov: "video/quicktime", mkv: "video/x-matroska",
+  jpg: "image/jpeg", jpeg: "image/jpeg", png: "image/png", webp: "image/webp",
+};
+const FIELDS = ["selfie_video", "id_photo"];
+/** The failures that mean another file is needed; each field has its own words for them. */
+const FILE_FAILURES = ["unusable", "too_large", "type"];
+/** The failures after which nothing more can be done on this page. */
+const PROBLEMS = ["expired", "decided", "not_found"];
+/** Which of the three parts shown at the top a step belongs to. */
+const PART_OF_STEP = {
+  "selfie": 0, "selfie-review": 0,
+  "document": 1, "document-camera": 1, "document-review": 1,
+  "send": 2, "sending": 2, "checking": 2,
+};
+
+/** What went wrong, by the name its messages have; `field` where one file is to blame, `wait` in seconds. */
+class Failure extends Error {
+  constructor(kind, { field = null, wait = null } = {}) {
+    super(kind);
+    Object.assign(this, { kind, field, wait });
+  }
+}
+
+const byId = (id) => document.getElementById(id);
+
+// ---------------------------------------------------------------- words
+
+function say(key, values = {}) {
+  const message = settings.messages[key] ?? key;
+  const all = { partner: partner.name, ...values };
+  return message.replace(/\{(\w+)\}/g, (whole, name) => all[name] ?? whole);
+}
+
+function fillWords() {
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
+  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", say(element.dataset.label));
+  for (const element of document.querySelectorAll("[data-alt]")) element.alt = say(element.dataset.alt);
+}
+
+function readableSize(bytes) {
+  const megabytes = bytes / 1_048_576;
+  const digits = megabytes < 10 ? 1 : 0;
+  return new Intl.NumberFormat(settings.language, { style: "unit", unit: "megabyte", maximumFractionDigits: digits })
+    .format(Math.max(megabytes, 0.1));
+}
+
+const readablePercent = (percent) => new Intl.NumberFormat(settings.language, { style: "percent" }).format(percent / 100);
+
+/** "in 5 minutes", in the person's language. */
+function readableWait(seconds) {
+  const relative = new Intl.RelativeTimeFormat(settings.language);
+  if (seconds < 60) return relative.format(Math.ceil(seconds), "second");
+  if (seconds < 3600) return relative.format(Math.ceil(seconds / 60), "minute");
+  return relative.format(Math.ceil(seconds / 3600), "hour");
+}
+
+function announce(text) {
+  byId("live").textContent = text;
+}
+
+// ---------------------------------------------------------------- steps
+
+const pageTitle = document.title;
+let currentStep = null;
+
+const section = (step) => document.querySelector(`[data-step="${step}"]`);
+
+function show(step, failure = null) {
+  if (currentStep !== step) camera.close();
+  currentStep = step;
+  for (const each of document.querySelectorAll("[data-step]")) each.hidden = each.dataset.step !== step;
+  showPart(PART_OF_STEP[step]);
+  showFailure(step, failure);
+  const heading = section(step).querySelector("h1");
+  document.title = `${heading.textContent} – ${pageTitle}`;
+  announce("");
+  window.scrollTo(0, 0);
+  heading.focus({ preventScroll: true });
+}
+
+function showPart(part) {
+  byId("steps").hidden = part === undefined;
+  for (const [index, item] of [...byId("steps").children].entries()) {
+    item.classList.toggle("done", index < part);
+    item.classList.toggle("current", index === part);
+    if (index === part) item.setAttribute("aria-current", "step");
+    else item.removeAttribute("aria-current");
+  }
+}
+
+/** The alert is made anew each time: that is what makes screen readers read it. */
+function showFailure(step, failure) {
+  const place = section(step).querySelector("[data-alert]");
+  if (!place) return;
+  place.replaceChildren();
+  if (!failure) return;
+  const alert = byId("alert").content.cloneNode(true);
+  const limit = failure.field && readableSize(settings.limits[failure.field]);
+  const wait = readableWait(failure.wait ?? 60);
+  const key = FILE_FAILURES.includes(failure.kind) ? `error_${failure.kind}_${failure.field}` : `error_${failure.kind}`;
+  alert.firstElementChild.dataset.kind = failure.kind;
+  alert.querySelector("strong").textContent = say(`${key}_title`);
+  alert.querySelector("p").textContent = say(`${key}_text`, { limit, wait });
+  place.append(alert);
+}
+
+// ---------------------------------------------------------------- camera
+
+const camera = {
+  stream: null,
+  /** Counts up whenever the camera is opened or closed: whoever waited can tell that it is no longer theirs. */
+  turn: 0,
+
+  /** False when the person has gone on to something else meanwhile. */
+  async open(video, constraints, onLost) {
+    this.close();
+    const { turn } = this;
+    if (!navigator.mediaDevices?.getUserMedia) throw new Failure("camera_unsupported");
+    const stream = await navigator.mediaDevices.getUserMedia({ video: constraints, audio: false }).catch(cameraFailure);
+    if (turn !== this.turn) {
+      stopTracks(stream);
+      return false;
+    }
+    this.stream = stream;
+    for (const track of stream.getTracks()) track.addEventListener("ended", () => turn === this.turn && onLost());
+    video.srcObject = stream;
+    await firstPicture(video);
+    return turn === this.turn;
+  },
+
+  close() {
+    this.turn += 1;
+    if (this.stream) stopTracks(this.stream);
+    this.stream = null;
+    for (const video of [byId("selfie-live"), byId("document-live")]) video.srcObject = null;
+  },
+};
+
+function stopTracks(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
+function cameraFailure(error) {
+  const kinds = {
+    NotAllowedError: "camera_refused", SecurityError: "camera_refused",
+    NotFoundError: "camera_missing", OverconstrainedError: "camera_missing",
+  };
+  throw new Failure(kinds[error.name] ?? "camera_busy");
+}
+
+/** Some cameras report themselves open long before they show anything, and some that are in use never do. */
+function firstPicture(video) {
+  return new Promise((resolve, reject) => {
+    video.addEventListener("loadeddata", resolve, { once: true });
+    setTimeout(() => reject(new Failure("camera_busy")), FIRST_PICTURE_MS);
+  });
+}
+
+const recordingType = () => window.MediaRecorder && RECORDING_TYPES.find((type) => MediaRecorder.isTypeSupported(type));
+
+const bareType = (type) => type.split(";")[0].trim().toLowerCase();
+
+/** A recording that is cut short (camera pulled out, page sent to the background) is refused, not kept. */
+function record(stream) {
+  return new Promise((resolve, reject) => {
+    const recorder = new MediaRecorder(stream, { mimeType: recordingType(), videoBitsPerSecond: VIDEO_BITS_PER_SECOND });
+    const parts = [];
+    let complete = false;
+    const stop = () => recorder.state !== "inactive" && recorder.stop();
+    const timer = setTimeout(() => { complete = true; stop(); }, RECORDING_SECONDS * 1000);
+    recorder.addEventListener("dataavailable", ({ data }) => parts.push(data));
+    recorder.addEventListener("error", stop);
+    recorder.addEventListener("stop", () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", stop);
+      const blob = new Blob(parts, { type: bareType(recorder.mimeType) });
+      if (complete && blob.size) resolve(blob);
+      else reject(new Failure("recording"));
+    });
+    document.addEventListener("visibilitychange", stop);
+    recorder.start();
+  });
+}
+
+/** The part of the camera's picture that the frame on the page shows, as a JPEG. */
+function photograph(video) {
+  const scale = Math.max(video.clientWidth / video.videoWidth, video.clientHeight / video.videoHeight);
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.round(video.clientWidth / scale);
+  canvas.height = Math.round(video.clientHeight / scale);
+  const left = (video.videoWidth - canvas.width) / 2;
+  const top = (video.videoHeight - canvas.height) / 2;
+  canvas.getContext("2d").drawImage(video, -left, -top);
+  return new Promise((resolve, reject) => canvas.toBlob(
+    (blob) => (blob ? resolve(blob) : reject(new Failure("camera_busy"))), "image/jpeg", PHOTO_QUALITY));
+}
+
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+// ---------------------------------------------------------------- captured files
+
+/** Per field `{blob, type, url, uploadId}`; `uploadId` is set once the file has arrived, so that it is never sent twice. */
+const captures = { selfie_video: null, id_photo: null };
+
+function keep(field, blob) {
+  discard(field);
+  captures[field] = { blob, type: typeOf(blob), url: URL.createObjectURL(blob), uploadId: null };
+}
+
+function discard(field) {
+  if (captures[field]) URL.revokeObjectURL(captures[field].url);
+  captures[field] = null;
+}
+
+function typeOf(blob) {
+  const ending = (blob.name ?? "").split(".").pop().toLowerCase();
+  return bareType(blob.type) || TYPES_BY_ENDING[ending] || "";
+}
+
+async function checkChosen(field, file) {
+  if (!ACCEPTED_TYPES[field].includes(typeOf(file)) || !file.size) throw new Failure("type", { field });
+  if (file.size > settings.limits[field]) throw new Failure("too_large", { field });
+  if (field === "id_photo") await checkPicture(file);
+}
+
+/** A damaged picture is noticed here rather than after the upload. */
+async function checkPicture(file) {
+  const url = URL.createObjectURL(file);
+  const image = new Image();
+  image.src = url;
+  await image.decode()
+    .catch(() => { throw new Failure("unusable", { field: "id_photo" }); })
+    .finally(() => URL.revokeObjectURL(url));
+}
+
+const startCapture = (field, failure) => (field === "selfie_video" ? startSelfie(failure) : startDocument(failure));
+
+/** On to what is still missing, so that retaking one file does not ask for the other again. */
+function goOn() {
+  const missing = FIELDS.find((field) => !captures[field]);
+  if (missing) return startCapture(missing);
+  return showSend();
+}
+
+// ---------------------------------------------------------------- step: selfie
+
+/** Why another video is needed stays said, even where the camera cannot be had: a file can be chosen then. */
+async function startSelfie(failure = null) {
+  show("selfie", failure);
+  setSelfieStage("starting");
+  byId("keep-selfie").hidden = !captures.selfie_video;
+  announce(say("camera_starting"));
+  const lost = () => selfieCameraFailed(new Failure("camera_busy"));
+  const opening = recordingType() ? camera.open(byId("selfie-live"), SELFIE_CAMERA, lost) : Promise.reject(new Failure("camera_unsupported"));
+  const { turn } = camera;
+  try {
+    if (!await opening) return;
+    setSelfieStage("live");
+    byId("selfie-file-label").hidden = !failure;
+    announce(say("camera_ready"));
+  } catch (error) {
+    if (turn === camera.turn) selfieCameraFailed(failure ?? error);
+  }
+}
+
+function selfieCameraFailed(error) {
+  const focusWasOnRecord = document.activeElement === byId("record");
+  camera.close();
+  setSelfieStage("off");
+  if (focusWasOnRecord) byId("camera-again").focus();
+  announce("");
+  showFailure("selfie", asFailure(error));
+}
+
+/** `starting`, `live`, `counting`, `recording` or `off`. */
+function setSelfieStage(state) {
+  byId("selfie-stage").dataset.state = state;
+  byId("selfie-stage").hidden = state === "off";
+  byId("record").hidden = state === "off";
+  byId("record").setAttribute("aria-disabled", String(state !== "live"));
+  byId("camera-again").hidden = state !== "off";
+  byId("selfie-file-label").hidden = state !== "off";
+}
+
+async function recordSelfie() {
+  if (byId("selfie-stage").dataset.state !== "live") return;
+  const { turn } = camera;
+  showFailure("selfie", null);
+  try {
+    await countDown();
+    if (turn !== camera.turn) return;
+    if (document.hidden) throw new Failure("recording");
+    setSelfieStage("recording");
+    announce(say("recording"));
+    keep("selfie_video", await record(camera.stream));
+    reviewSelfie();
+  } catch (error) {
+    if (turn === camera.turn) selfieCameraFailed(error);
+  }
+}
+
+async function countDown() {
+  setSelfieStage("counting");
+  // On a phone held sideways the button is below the picture.
+  byId("selfie-stage").scrollIntoView({ block: "nearest" });
+  byId("selfie-file-label").hidden = true;
+  for (let seconds = COUNTDOWN_SECONDS; seconds > 0; seconds -= 1) {
+    byId("count").textContent = seconds;
+    announce(seconds === COUNTDOWN_SECONDS ? say("countdown", { seconds }) : String(seconds));
+    await sleep(1000);
+  }
+}
+
+/** Safari shows nothing of a video that has not been played, unless a moment is named. */
+const videoPreview = () => `${captures.selfie_video.url}#t=0.1`;
+
+function reviewSelfie() {
+  const video = byId("selfie-recorded");
+  video.src = videoPreview();
+  showPlayButton();
+  section("selfie-review").querySelector(".hint").textContent = say("selfie_review_hint");
+  show("selfie-review");
+}
+
+function togglePlay() {
+  const video = byId("selfie-recorded");
+  if (!video.paused) return video.pause();
+  // Phones record in formats that not every browser plays; the check can read them all the same.
+  return video.play().catch(() => {
+    section("selfie-review").querySelector(".hint").textContent = say("cannot_play");
+    announce(say("cannot_play"));
+  });
+}
+
+function showPlayButton() {
+  const paused = byId("selfie-recorded").paused;
+  byId("play").setAttribute("aria-label", say(paused ? "play" : "pause"));
+  byId("play").classList.toggle("playing", !paused);
+  byId("play").querySelector("use").setAttribute("href", paused ? "#icon-play" : "#icon-pause");
+}
+
+function retakeSelfie() {
+  byId("selfie-recorded").pause();
+  return startSelfie();
+}
+
+// ---------------------------------------------------------------- step: document
+
+function startDocument(failure = null) {
+  show("document", failure);
+  byId("keep-document").hidden = !captures.id_photo;
+}
+
+async function openDocumentCamera() {
+  show("document-camera");
+  setDocumentStage("starting");
+  announce(say("camera_starting"));
+  const lost = () => startDocument(new Failure("camera_busy"));
+  const opening = camera.open(byId("document-live"), DOCUMENT_CAMERA, lost);
+  const { turn } = camera;
+  try {
+    if (!await opening) return;
+    setDocumentStage("live");
+    announce(say("camera_ready"));
+  } catch (error) {
+    if (turn === camera.turn) startDocument(asFailure(error));
+  }
+}
+
+/** `starting`, `live` or `taken`. */
+function setDocumentStage(state) {
+  byId("document-stage").dataset.state = state;
+  byId("shoot").setAttribute("aria-disabled", String(state !== "live"));
+}
+
+async function shoot() {
+  if (byId("document-stage").dataset.state !== "live") return;
+  setDocumentStage("taken");
+  try {
+    keep("id_photo", await photograph(byId("document-live")));
+    reviewDocument();
+  } catch (error) {
+    startDocument(asFailure(error));
+  }
+}
+
+function reviewDocument() {
+  byId("document-photo").src = captures.id_photo.url;
+  show("document-review");
+}
+
+// ---------------------------------------------------------------- chosen files
+
+async function choose(field, input) {
+  const [file] = input.files;
+  if (!file) return;
+  try {
+    await checkChosen(field, file);
+    keep(field, file);
+    if (field === "selfie_video") reviewSelfie();
+    else reviewDocument();
+  } catch (error) {
+    refuseChosen(field, asFailure(error));
+  } finally {
+    // Else choosing the same file again would not be noticed.
+    input.value = "";
+  }
+}
+
+function refuseChosen(field, failure) {
+  if (field === "id_photo") return startDocument(failure);
+  show("selfie");
+  return selfieCameraFailed(failure);
+}
+
+// ---------------------------------------------------------------- step: send
+
+function showSend(failure = null) {
+  byId("send-video").src = videoPreview();
+  byId("send-photo").src = captures.id_photo.url;
+  byId("send-video-size").textContent = readableSize(captures.selfie_video.blob.size);
+  byId("send-photo-size").textContent = readableSize(captures.id_photo.blob.size);
+  byId("send").textContent = say(failure ? "send_again" : "send");
+  show("send", failure);
+}
+
+async function send() {
+  if (currentStep !== "send") return;
+  try {
+    await uploadMissing();
+    show("checking");
+    announce(say("checking_hint"));
+    showOutcome(await submit());
+  } catch (error) {
+    sendingFailed(asFailure(error));
+  }
+}
+
+async function uploadMissing() {
+  const missing = FIELDS.filter((field) => !captures[field].uploadId);
+  if (!missing.length) return;
+  show("sending");
+  const progress = progressOf(missing);
+  for (const field of missing) {
+    await upload(field, (bytes) => progress(field, bytes));
+    progress(field, Infinity);
+  }
+}
+
+/** One progress over both files; what arrived in an earlier attempt counts as done. */
+function progressOf(missing) {
+  const sizes = FIELDS.map((field) => captures[field].blob.size);
+  const sent = FIELDS.map((field, index) => (missing.includes(field) ? 0 : sizes[index]));
+  const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+  let announced = 0;
+  const update = (field, bytes) => {
+    const index = FIELDS.indexOf(field);
+    sent[index] = Math.min(bytes, sizes[index]);
+    const percent = Math.floor((sum(sent) / sum(sizes)) * 100);
+    showProgress(percent);
+    if (percent < announced + 25) return;
+    announced = percent;
+    announce(say("progress_announcement", { percent: readablePercent(percent) }));
+  };
+  update(missing[0], 0);
+  return update;
+}
+
+function showProgress(percent) {
+  byId("progress").setAttribute("aria-valuenow", percent);
+  byId("progress").setAttribute("aria-valuetext", readablePercent(percent));
+  byId("progress-bar").style.width = `${percent}%`;
+  byId("progress-text").textContent = readablePercent(percent);
+}
+
+async function upload(field, onProgress) {
+  const capture = captures[field];
+  const slot = await call(settings.uploadPath, {
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ field, contentType: capture.type, size: capture.blob.size }),
+  }, field);
+  await post(slot, field, capture.blob, onProgress);
+  capture.uploadId = slot.upload_id;
+}
+
+/** XMLHttpRequest, because fetch does not report the progress of what it sends. */
+function post(slot, field, blob, onProgress) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(slot.fields)) form.append(name, value);
+  // The name of a chosen file can tell things nobody asked for: the field's name stands for it.
+  form.append("file", blob, field);
+  const request = new XMLHttpRequest();
+  return new Promise((resolve, reject) => {
+    let watchdog;
+    const moved = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => request.abort(), STALL_MS);
+    };
+    const lost = () => reject(networkFailure());
+    request.upload.addEventListener("progress", ({ loaded }) => { moved(); onProgress(loaded); });
+    request.addEventListener("load", () => (request.status < 300 ? resolve() : reject(uploadRefusal(request, field))));
+    request.addEventListener("error", lost);
+    request.addEventListener("abort", lost);
+    request.addEventListener("loadend", () => clearTimeout(watchdog));
+    request.open("POST", slot.url);
+    request.send(form);
+    moved();
+  });
+}
+
+function uploadRefusal(request, field) {
+  if (request.status === 413 || request.responseText.includes("EntityTooLarge")) return new Failure("too_large", { field });
+  return new Failure("busy");
+}
+
+async function submit() {
+  const form = new FormData();
+  form.append("user_identifier", settings.userIdentifier);
+  for (const field of FIELDS) form.append(field, `upload:${captures[field].uploadId}`);
+  return call(settings.submitPath, { body: form });
+}
+
+async function call(path, options, field = null) {
+  const response = await fetch(path, {
+    method: "POST", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS), ...options,
+    headers: { ...options.headers, Authorization: `Bearer ${settings.token}` },
+  }).catch((error) => { throw error.name === "TimeoutError" ? new Failure("busy") : networkFailure(); });
+  const body = await response.json().catch(() => ({}));
+  if (response.ok && body.success) return body;
+  throw answerFailure(response, body, field);
+}
+
+const networkFailure = () => new Failure(navigator.onLine ? "network" : "offline");
+
+/** `asked` is the field the request was about, for answers that do not name one. */
+function answerFailure(response, body, asked) {
+  const named = FIELDS.includes(body.field) ? body.field : null;
+  const field = named ?? asked;
+  const onFile = (kind) => (field ? new Failure(kind, { field }) : new Failure("failed"));
+  switch (response.status) {
+    case 400: return onFile("unusable");
+    case 401: return new Failure("expired");
+    case 403: return new Failure("not_found");
+    case 404: return asked ? new Failure("not_found") : new Failure("gone", { field });
+    case 409: return named ? new Failure("gone", { field }) : new Failure("decided");
+    case 413: return onFile("too_large");
+    case 415: return onFile("type");
+    case 429: return new Failure("too_often", { wait: Number.parseInt(response.headers.get("Retry-After"), 10) || null });
+    case 502: case 503: case 504: return new Failure("busy");
+    default: return new Failure("failed");
+  }
+}
+
+/** A mistake of the page's own must not leave a person at a dead end either. */
+function asFailure(error) {
+  if (error instanceof Failure) return error;
+  console.error(error);
+  return new Failure("failed");
+}
+
+function sendingFailed(failure) {
+  if (PROBLEMS.includes(failure.kind)) return showProblem(failure.kind);
+  if (FILE_FAILURES.includes(failure.kind)) {
+    discard(failure.field);
+    return startCapture(failure.field, failure);
+  }
+  if (failure.kind === "gone") forgetUploads(failure.field ? [failure.field] : FIELDS);
+  return showSend(failure);
+}
+
+function forgetUploads(fields) {
+  for (const field of fields) captures[field].uploadId = null;
+}
+
+// ---------------------------------------------------------------- the end
+
+function showOutcome({ check_id: checkId, result }) {
+  const status = ["verified", "rejected"].includes(result?.status) ? result.status : "pending";
+  const icons = { verified: "#icon-check", rejected: "#icon-cross", pending: "#icon-clock" };
+  section("outcome").dataset.status = status;
+  byId("outcome-badge").querySelector("use").setAttribute("href", icons[status]);
+  byId("outcome-title").textContent = say(`outcome_${status}_title`);
+  byId("outcome-text").textContent = say(`outcome_${status}_text`);
+  byId("outcome-next").textContent = say(`outcome_${status}_next`);
+  byId("reference").textContent = checkId ?? "";
+  byId("reference").parentElement.hidden = !checkId;
+  show("outcome");
+  letGo();
+  // Whoever opens the browser's history next must not find a way in.
+  history.replaceState(null, "", location.pathname);
+}
+
+function showProblem(problem) {
+  byId("problem-title").textContent = say(`problem_${problem}_title`);
+  byId("problem-text").textContent = say(`problem_${problem}_text`);
+  byId("problem-next").textContent = say(partner.name ? `problem_${problem}_next` : "problem_unknown_next");
+  show("problem");
+  letGo();
+}
+
+function letGo() {
+  for (const media of [byId("selfie-recorded"), byId("send-video"), byId("document-photo"), byId("send-photo")]) media.removeAttribute("src");
+  FIELDS.forEach(discard);
+}
+
+/** Until the outcome is there, leaving would lose what was captured. */
+function askBeforeLeaving(event) {
+  if (FIELDS.some((field) => captures[field])) event.preventDefault();
+}
+
+// ---------------------------------------------------------------- start
+
+const actions = {
+  "start": () => startSelfie(),
+  "record": recordSelfie,
+  "camera-again": () => startSelfie(),
+  "play": togglePlay,
+  "retake-selfie": retakeSelfie,
+  "document-camera": openDocumentCamera,
+  "shoot": shoot,
+  "retake-document": () => startDocument(),
+  "go-on": goOn,
+  "send": send,
+};
+
+function onClick(event) {
+  const action = event.target.closest("[data-action]")?.dataset.action;
+  // The second click of a double click would hit whatever the next step shows at the same place.
+  if (action && event.detail <= 1) actions[action]();
+}
+
+function onlineAgain() {
+  const alert = section("send").querySelector('[data-kind="offline"]');
+  if (!alert) return;
+  alert.remove();
+  announce(say("online_again"));
+}
+
+function showPartner() {
+  const { name, logo } = partner;
+  byId("partner-name").textContent = name;
+  if (!/^data:image\/(png|jpeg|webp);base64,/.test(logo ?? "")) return;
+  byId("logo").src = logo;
+  byId("logo").alt = name;
+  byId("logo").hidden = false;
+  byId("partner-name").hidden = true;
+}
+
+function begin() {
+  fillWords();
+  showPartner();
+  document.addEventListener("click", onClick);
+  window.addEventListener("beforeunload", askBeforeLeaving);
+  window.addEventListener("online", onlineAgain);
+  for (const type of ["play", "pause", "ended"]) byId("selfie-recorded").addEventListener(type, showPlayButton);
+  byId("selfie-file").addEventListener("change", ({ target }) => choose("selfie_video", target));
+  byId("document-file").addEventListener("change", ({ target }) => choose("id_photo", target));
+  if (settings.problem) showProblem(settings.problem);
+  else show("welcome");
+}
+
+begin();

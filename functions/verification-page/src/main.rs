@@ -1,0 +1,9 @@
+//! Wiring.
+
+use shared::http::{StartError, run};
+use verification_page::{State, handle};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), StartError> {
+    run(|env| Box::pin(State::from_env(env)), |state, request| Box::pin(handle(state, request))).await
+}

@@ -1,0 +1,205 @@
+//! The page as it is sent: the files of `page/`, filled in.
+
+use std::fmt::Write;
+
+use accept_language::intersection;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use lambda_http::http::StatusCode;
+use lambda_http::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
+use lambda_http::{Body, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::pocketbase::PartnerLook;
+
+use crate::theme::Theme;
+
+const HTML: &str = include_str!("../page/page.html");
+const STYLE: &str = include_str!("../page/page.css");
+const SCRIPT: &str = include_str!("../page/page.js");
+
+/// The languages, the first of which is spoken to whoever speaks none of them.
+const LANGUAGES: [(&str, &str); 4] = [
+    ("en", include_str!("../page/messages/en.json")),
+    ("es", include_str!("../page/messages/es.json")),
+    ("fr", include_str!("../page/messages/fr.json")),
+    ("de", include_str!("../page/messages/de.json")),
+];
+
+/// The largest video and photo, in bytes: what POST /api/uploads takes.
+const MAX_VIDEO: u32 = 50 * 1024 * 1024;
+const MAX_PHOTO: u32 = 15 * 1024 * 1024;
+
+/// Why a link cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    Expired,
+    Decided,
+    NotFound,
+}
+
+/// For whom a page is.
+pub struct Page<'a> {
+    /// `Accept-Language`.
+    pub languages: &'a str,
+    /// Where uploads go.
+    pub bucket_origin: Option<String>,
+}
+
+impl Page<'_> {
+    /// The page for a person's check.
+    pub fn open(&self, token: &str, user_identifier: &str, look: Option<&PartnerLook>) -> Response<Body> {
+        self.page(StatusCode::OK, json!({ "token": token, "userIdentifier": user_identifier }), look)
+    }
+
+    /// The page that says why a link cannot be used, and what to do.
+    pub fn problem(&self, status: StatusCode, problem: Problem, look: Option<&PartnerLook>) -> Response<Body> {
+        self.page(status, json!({ "problem": problem }), look)
+    }
+
+    fn page(&self, status: StatusCode, own: Value, look: Option<&PartnerLook>) -> Response<Body> {
+        let (language, messages) = spoken(self.languages);
+        let messages: Value = serde_json::from_str(messages).unwrap_or_default();
+        let theme = Theme::of(look);
+        let mut settings = json!({
+            "token": null,
+            "userIdentifier": null,
+            "problem": null,
+            "language": language,
+            "partner": look.map(|look| json!({ "name": look.name, "logo": theme.logo })),
+            "limits": { "selfie_video": MAX_VIDEO, "id_photo": MAX_PHOTO },
+            "uploadPath": "/api/uploads",
+            "submitPath": "/verif/submit",
+            "messages": messages,
+        });
+        if let (Value::Object(settings), Value::Object(own)) = (&mut settings, own) {
+            settings.extend(own);
+        }
+        // A `<` could end the element that it stands in.
+        let settings_text = settings.to_string().replace('<', "\\u003c");
+        let title = settings.pointer("/messages/page_title").and_then(Value::as_str).unwrap_or_default();
+        let nonce = STANDARD.encode(rand::random::<[u8; 16]>());
+        let html = filled(
+            HTML,
+            &[
+                ("lang", language),
+                ("title", &escaped(title)),
+                ("nonce", &nonce),
+                ("style", STYLE),
+                ("theme", &theme.css),
+                ("script", SCRIPT),
+                ("settings", &settings_text),
+            ],
+        );
+        let mut response = Response::new(Body::from(html));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        let camera = HeaderValue::from_static("camera=(self), microphone=(), geolocation=(), payment=()");
+        headers.insert(HeaderName::from_static("permissions-policy"), camera);
+        if let Ok(policy) = HeaderValue::from_str(&self.policy(&nonce)) {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        response
+    }
+
+    /// Nothing but what stands in the page runs, and nobody is asked but us and the bucket.
+    fn policy(&self, nonce: &str) -> String {
+        let bucket = self.bucket_origin.as_deref().unwrap_or_default();
+        format!(
+            "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data: blob:; media-src blob:; \
+             connect-src 'self' {bucket}; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+        )
+    }
+}
+
+/// The language of ours that a person likes best, and its messages.
+fn spoken(accepted: &str) -> (&'static str, &'static str) {
+    let ours = LANGUAGES.map(|(language, _)| language);
+    // Longer headers are not looked at: nobody speaks that many.
+    let accepted = accepted.get(..accepted.len().min(512)).unwrap_or_default();
+    // A region makes no difference: `de-AT` is German.
+    let plain: Vec<_> = accepted
+        .split(',')
+        .map(|part| {
+            let (tag, weight) = part.split_once(';').unwrap_or((part, "q=1"));
+            format!("{};{weight}", tag.trim().split('-').next().unwrap_or_default().to_ascii_lowercase())
+        })
+        .collect();
+    let best = intersection(&plain.join(","), &ours).into_iter().next();
+    let found = LANGUAGES.into_iter().find(|(language, _)| best.as_deref() == Some(language));
+    found.unwrap_or(LANGUAGES[0])
+}
+
+/// A template with its `{{names}}` replaced, in one pass: what is put in is not looked at again.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(template.len() * 8);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        filled.push_str(before);
+        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        filled.push_str(values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value));
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+/// Text as HTML.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' | '>' | '&' | '"' | '\'' => {
+                // Writing to a string cannot fail.
+                let _ = write!(escaped, "&#{};", u32::from(c));
+            }
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_person_is_spoken_to_in_their_language() {
+        for (accepted, language) in [
+            ("", "en"),
+            ("de", "de"),
+            ("de-AT,en;q=0.5", "de"),
+            ("pt,fr-CA;q=0.8,en;q=0.7", "fr"),
+            ("es-419,es;q=0.9", "es"),
+            ("en;q=0.1,de;q=0.9", "de"),
+            ("xx", "en"),
+            ("*", "en"),
+            (";;;,,q=", "en"),
+            ("DE", "de"),
+        ] {
+            assert_eq!(spoken(accepted).0, language, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_not_filled_in_again() {
+        assert_eq!(filled("a {{x}} b {{y}}{{z}}", &[("x", "{{y}}"), ("y", "2")]), "a {{y}} b 2");
+        assert_eq!(filled("{{x", &[("x", "1")]), "1");
+    }
+
+    #[test]
+    fn every_name_in_the_template_is_known() {
+        let known = ["lang", "title", "nonce", "style", "theme", "script", "settings"];
+        let names: Vec<_> = HTML.split("{{").skip(1).map(|rest| rest.split_once("}}").unwrap().0).collect();
+        assert!(names.iter().all(|name| known.contains(name)), "{names:?}");
+        assert!(known.iter().all(|name| names.contains(name)), "{names:?}");
+    }
+
+    #[test]
+    fn text_cannot_become_html() {
+        assert_eq!(escaped("<b>&\"'"), "&#60;b&#62;&#38;&#34;&#39;");
+    }
+}

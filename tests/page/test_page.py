@@ -1,0 +1,730 @@
+"""What a person can rely on in the hosted page, one sentence a test. How to run them: see conftest.py."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from conftest import DESKTOP, PAGE_FOLDER, PHONE, SPECIMENS, messages
+
+DEVICES = {"phone": PHONE, "desktop": DESKTOP}
+LANGUAGES = ["en", "es", "fr", "de"]
+DARK = ":root{--accent:#8ab4ff;--on-accent:#0b1020;--background:#0b1020;--text:#f2f5ff}"
+NETWORK_ERROR = r"Failed to load resource: net::ERR_"
+STATUS_ERROR = r"Failed to load resource: the server responded with a status of "
+
+
+def fails_once(status, body, headers=None):
+    """A route handler that answers the first request itself and lets all others through."""
+    answered = []
+
+    def handler(route):
+        if answered:
+            return route.continue_()
+        answered.append(True)
+        return route.fulfill(status=status, json=body, headers=headers or {})
+
+    return handler
+
+
+# ---------------------------------------------------------------- the whole way
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_person_gets_from_the_link_to_being_verified(visit, device):
+    person = visit(device=DEVICES[device])
+    person.open()
+    assert "token=" in person.page.url and "api_key" not in person.page.url
+    person.screenshot(f"{device}-01-welcome")
+    person.press("start")
+    person.at("selfie")
+    expect(person.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
+    person.screenshot(f"{device}-02-selfie")
+    person.press("selfie_record")
+    expect(person.page.locator("#count")).to_be_visible()
+    person.screenshot(f"{device}-03-countdown")
+    expect(person.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording", timeout=8000)
+    person.page.wait_for_timeout(1800)
+    person.screenshot(f"{device}-04-recording")
+    person.at("selfie-review")
+    person.page.wait_for_timeout(500)
+    person.screenshot(f"{device}-05-selfie-review")
+    person.press("selfie_use")
+    person.at("document")
+    person.screenshot(f"{device}-06-document")
+    person.choose_photo("id-same.jpg")
+    person.at("document-review")
+    person.screenshot(f"{device}-07-document-review")
+    person.press("document_use")
+    person.at("send")
+    person.screenshot(f"{device}-08-send")
+    person.press("send")
+    person.at("checking")
+    person.screenshot(f"{device}-10-checking")
+    person.outcome("verified")
+    person.screenshot(f"{device}-11-verified")
+    assert "token" not in person.page.url
+    assert re.fullmatch(r"[0-9a-f-]{36}", person.page.locator("#reference").inner_text())
+
+
+@pytest.mark.parametrize(("photo", "status"), [("id-other.jpg", "rejected"), ("id-instructions.jpg", "pending")])
+def test_the_page_says_what_follows_from_each_outcome(visit, photo, status):
+    for device in DEVICES:
+        person = visit(device=DEVICES[device], camera_error="NotFoundError")
+        person.open()
+        person.to_send(photo)
+        person.press("send")
+        person.outcome(status)
+        expect(person.page.locator("#outcome-next")).to_contain_text(person.page.locator("#partner-name").text_content())
+        person.screenshot(f"{device}-11-{status}")
+
+
+def test_the_document_can_be_photographed_with_the_camera(visit):
+    person = visit()
+    person.open()
+    person.press("start")
+    person.record()
+    person.press("selfie_use")
+    person.press("document_camera")
+    person.at("document-camera")
+    expect(person.button("document_shoot")).not_to_have_attribute("aria-disabled", "true")
+    person.screenshot("phone-06-document-camera")
+    person.press("document_shoot")
+    person.at("document-review")
+    assert person.page.evaluate("document.getElementById('document-live').srcObject") is None, "the camera is off again"
+    size = person.page.locator("#document-photo").evaluate("(image) => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
+    assert abs(size[0] / size[1] - 4 / 3) < 0.02, "what the frame showed is what is sent"
+
+
+def test_the_video_can_be_watched_and_taken_again_and_the_camera_is_only_on_meanwhile(visit):
+    person = visit()
+    person.page.add_init_script("""
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        window.streams = [];
+        navigator.mediaDevices.getUserMedia = async (wanted) => { const stream = await open(wanted); window.streams.push(stream); return stream; };
+    """)
+    live = "window.streams.flatMap((stream) => stream.getTracks()).filter((track) => track.readyState === 'live').length"
+    sound = "window.streams.flatMap((stream) => stream.getAudioTracks()).length"
+    person.open()
+    person.press("start")
+    person.record()
+    assert person.page.evaluate(live) == 0
+    person.press("play")
+    expect(person.button("pause")).to_be_visible()
+    expect(person.button("play")).to_be_visible(timeout=10_000)
+    person.press("selfie_retake")
+    person.at("selfie")
+    expect(person.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
+    assert person.page.evaluate(live) == 1
+    person.press("selfie_keep")
+    person.at("document")
+    assert person.page.evaluate(live) == 0
+    assert person.page.evaluate(sound) == 0
+
+
+# ---------------------------------------------------------------- everybody can use it
+
+
+def test_the_keyboard_alone_is_enough(visit):
+    person = visit(device=DESKTOP)
+    keyboard = person.page.keyboard
+    # Playwright begins to catch choosers with the first listener, and not at once: well before the one that counts.
+    person.page.on("filechooser", lambda chooser: None)
+
+    def tab_to(key):
+        for _ in range(12):
+            keyboard.press("Tab")
+            name = person.page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.labels?.[0]?.innerText ?? document.activeElement.innerText")
+            if name.strip() == person.words[key]:
+                outline = person.page.evaluate("getComputedStyle(document.activeElement.closest('label, button')).outlineStyle")
+                assert outline == "solid", "where the focus is can be seen"
+                return
+        raise AssertionError(f"{person.words[key]} cannot be reached with Tab")
+
+    def at_heading(step):
+        person.at(step)
+        assert person.page.evaluate("document.activeElement.tagName") == "H1", "screen readers read the new step's heading"
+
+    person.open()
+    at_heading("welcome")
+    tab_to("start")
+    keyboard.press("Enter")
+    at_heading("selfie")
+    expect(person.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
+    tab_to("selfie_record")
+    keyboard.press("Space")
+    at_heading("selfie-review")
+    tab_to("play")
+    tab_to("selfie_use")
+    keyboard.press("Enter")
+    at_heading("document")
+    tab_to("document_choose")
+    with person.page.expect_file_chooser() as chooser:
+        keyboard.press("Enter")
+    chooser.value.set_files(SPECIMENS / "id-same.jpg")
+    at_heading("document-review")
+    tab_to("document_use")
+    keyboard.press("Enter")
+    at_heading("send")
+    tab_to("change_selfie")
+    tab_to("send")
+    keyboard.press("Enter")
+    person.outcome("verified")
+    at_heading("outcome")
+
+
+@pytest.mark.parametrize("theme", ["", DARK], ids=["own-colours", "dark-theme"])
+def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
+    person = visit()
+    seen = []
+
+    def check(name):
+        person.page.wait_for_timeout(450)
+        result = Axe().run(person.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+        assert result.violations_count == 0, f"{name}: {result.generate_report()}"
+        seen.append(name)
+        if theme:
+            person.screenshot(f"dark-{len(seen):02}-{name}")
+
+    # Held back until it has been looked at.
+    waiting = []
+    person.page.route("**/verif/submit", lambda route: waiting.append(route))
+    person.route_uploads(lambda route: waiting.append(route))
+    person.open_altered(theme=theme)
+    check("welcome")
+    person.press("start")
+    expect(person.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
+    check("selfie")
+    person.press("selfie_record")
+    expect(person.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording", timeout=8000)
+    check("recording")
+    person.at("selfie-review")
+    check("selfie-review")
+    person.press("selfie_use")
+    check("document")
+    person.choose_photo({"name": "id.gif", "mimeType": "image/gif", "buffer": b"GIF89a"})
+    person.alert("error_type_id_photo")
+    check("document-alert")
+    person.press("document_camera")
+    expect(person.button("document_shoot")).not_to_have_attribute("aria-disabled", "true")
+    check("document-camera")
+    person.press("back")
+    person.choose_photo()
+    check("document-review")
+    person.press("document_use")
+    check("send")
+    person.press("send")
+    for _ in range(2):
+        person.page.wait_for_timeout(300)
+        check("sending")
+        waiting.pop(0).continue_()
+        person.page.wait_for_timeout(300)
+    person.at("checking")
+    check("checking")
+    waiting.pop(0).fulfill(status=500, json={"error": "Verification processing failed"})
+    person.alert("error_failed")
+    check("send-alert")
+    person.press("send_again")
+    person.at("checking")
+    person.page.wait_for_timeout(300)
+    waiting.pop(0).continue_()
+    person.outcome("verified")
+    check("outcome")
+    person.expect_trouble(STATUS_ERROR + "500")
+
+
+@pytest.mark.parametrize("problem", ["expired", "decided", "not_found"])
+def test_a_link_that_cannot_work_says_so_and_what_to_do(visit, problem):
+    person = visit()
+    person.open_altered(lambda settings: {**settings, "problem": problem, "token": ""}, step="problem")
+    expect(person.heading()).to_have_text(person.words[f"problem_{problem}_title"])
+    expect(person.page.locator("#problem-next")).to_contain_text(person.page.locator("#partner-name").text_content())
+    assert Axe().run(person.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).violations_count == 0
+    person.screenshot(f"phone-12-{problem}")
+
+
+def test_a_link_of_nobody_known_still_says_what_to_do(visit):
+    person = visit()
+    person.open_altered(lambda settings: {**settings, "problem": "not_found", "partner": None, "token": None}, step="problem")
+    expect(person.page.locator("#problem-next")).to_have_text(person.words["problem_unknown_next"])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_cut_off_at_320_pixels_and_every_target_is_large_enough(visit, language):
+    person = visit(device={"viewport": {"width": 320, "height": 640}}, language=language, camera_error="NotFoundError")
+
+    def check():
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert person.page.evaluate(overflow) <= 0, f"{person.step} scrolls sideways"
+        small = person.page.evaluate("""[...document.querySelectorAll('button, label.button')]
+            .filter((each) => each.offsetParent && (each.offsetHeight < 44 || each.offsetWidth < 44)).map((each) => each.innerText)""")
+        assert small == []
+
+    person.open()
+    check()
+    person.press("start")
+    person.at("selfie")
+    check()
+    person.screenshot(f"narrow-{language}-selfie")
+    person.choose_video()
+    person.at("selfie-review")
+    check()
+    person.press("selfie_use")
+    check()
+    person.choose_photo()
+    person.at("document-review")
+    check()
+    person.press("document_use")
+    person.at("send")
+    check()
+    person.screenshot(f"narrow-{language}-send")
+
+
+def test_the_countdown_the_recording_and_the_progress_are_announced(visit):
+    person = visit()
+    person.page.add_init_script("""
+        window.said = [];
+        addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+            const text = document.getElementById("live").textContent;
+            if (text) window.said.push(text);
+        }).observe(document.getElementById("live"), { childList: true }));
+    """)
+    person.open()
+    person.press("start")
+    person.record()
+    person.press("selfie_use")
+    person.choose_photo()
+    person.press("document_use")
+    person.press("send")
+    person.outcome("verified")
+    said = person.page.evaluate("window.said")
+    countdown = person.words["countdown"].replace("{seconds}", "3")
+    expected = [person.words["camera_ready"], countdown, "2", "1", person.words["recording"], person.words["checking_hint"]]
+    assert [text for text in said if text in expected] == expected
+    sent = re.compile(person.words["progress_announcement"].replace("{percent}", r"\d+%"))
+    assert any(sent.fullmatch(text) for text in said)
+
+
+# ---------------------------------------------------------------- the camera fails
+
+
+@pytest.mark.parametrize(("error", "key"), [
+    ("NotAllowedError", "error_camera_refused"), ("NotFoundError", "error_camera_missing"), ("NotReadableError", "error_camera_busy"),
+])
+def test_without_the_camera_a_file_can_be_chosen_instead(visit, error, key):
+    person = visit(camera_error=error)
+    person.open()
+    person.press("start")
+    person.alert(key)
+    expect(person.button("camera_again")).to_be_visible()
+    person.screenshot(f"phone-13-{error}")
+    person.choose_video()
+    person.at("selfie-review")
+    person.press("selfie_use")
+    person.press("document_camera")
+    person.at("document")
+    person.alert(key)
+    person.choose_photo()
+    person.press("document_use")
+    person.press("send")
+    person.outcome("verified")
+
+
+def test_a_camera_that_was_refused_can_be_allowed_and_tried_again(visit):
+    person = visit()
+    person.page.add_init_script("""
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        let refused = false;
+        navigator.mediaDevices.getUserMedia = (wanted) => {
+            if (refused) return open(wanted);
+            refused = true;
+            return Promise.reject(new DOMException("", "NotAllowedError"));
+        };
+    """)
+    person.open()
+    person.press("start")
+    person.alert("error_camera_refused")
+    person.press("camera_again")
+    person.record()
+
+
+@pytest.mark.parametrize("missing", ["delete window.MediaRecorder", "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"])
+def test_a_browser_that_cannot_record_is_offered_a_file(visit, missing):
+    person = visit()
+    person.page.add_init_script(missing)
+    person.open()
+    person.press("start")
+    person.alert("error_camera_unsupported")
+    person.choose_video()
+    person.at("selfie-review")
+
+
+def test_a_camera_that_is_unplugged_while_recording_leaves_no_half_video(visit):
+    person = visit()
+    person.open()
+    person.press("start")
+    person.press("selfie_record")
+    expect(person.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording", timeout=8000)
+    person.page.evaluate("document.getElementById('selfie-live').srcObject.getTracks().forEach((track) => { track.stop(); track.dispatchEvent(new Event('ended')); })")
+    expect(person.page.get_by_role("alert")).to_be_visible()
+    assert person.step == "selfie"
+    person.press("camera_again")
+    person.record()
+
+
+# ---------------------------------------------------------------- the network fails
+
+
+def test_a_connection_lost_in_the_middle_is_taken_up_again_and_nothing_goes_twice(visit):
+    person = visit(camera_error="NotFoundError")
+    posts = []
+
+    def lose_the_second(route):
+        posts.append(route.request)
+        if len(posts) == 2:
+            return route.abort("connectionreset")
+        return route.continue_()
+
+    person.route_uploads(lose_the_second)
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.alert("error_network")
+    person.screenshot("phone-14-network-lost")
+    person.press("send_again")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo", "id_photo"]
+    assert len(posts) == 3
+    person.expect_trouble(NETWORK_ERROR)
+
+
+def test_being_offline_is_noticed_and_sending_works_once_back(visit):
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.to_send()
+    person.context.set_offline(True)
+    person.press("send")
+    person.alert("error_offline")
+    person.context.set_offline(False)
+    expect(person.page.get_by_role("alert")).to_have_count(0)
+    person.press("send_again")
+    person.outcome("verified")
+    person.expect_trouble(NETWORK_ERROR)
+
+
+def test_the_progress_bar_counts_both_files_and_leaving_meanwhile_is_asked_about(visit):
+    person = visit(camera_error="NotFoundError")
+    waiting = []
+    person.route_uploads(lambda route: waiting.append(route))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.at("sending")
+    bar = person.page.get_by_role("progressbar", name=person.words["progress_label"])
+    expect(bar).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
+    person.screenshot("phone-09-sending")
+    asked = []
+    person.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    person.page.evaluate("setTimeout(() => location.reload())")
+    person.page.wait_for_timeout(700)
+    assert asked == ["beforeunload"]
+    person.at("sending")
+    waiting.pop(0).continue_()
+    person.page.wait_for_timeout(1000)
+    assert 0 < int(bar.get_attribute("aria-valuenow")) < 100
+    waiting.pop(0).continue_()
+    person.outcome("verified")
+    person.page.reload()
+    assert asked == ["beforeunload"], "afterwards nothing would be lost, and the address no longer opens anything"
+    expect(person.page.locator("[data-step]")).to_have_count(0)
+    person.expect_trouble(STATUS_ERROR + "400", r"favicon")
+
+
+def test_a_double_click_sends_once_and_skips_no_step(visit):
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.button("start").dblclick()
+    person.at("selfie")
+    person.choose_video()
+    person.button("selfie_use").dblclick()
+    person.page.wait_for_timeout(300)
+    assert person.step == "document"
+    person.choose_photo()
+    person.button("document_use").dblclick()
+    person.page.wait_for_timeout(300)
+    assert person.step == "send"
+    person.button("send").dblclick()
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo"]
+    assert len([request for request in person.requests if request.url.endswith("/verif/submit")]) == 1
+
+
+# ---------------------------------------------------------------- files that cannot be used
+
+
+def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(visit):
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.to_document()
+    person.choose_photo({"name": "large.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8" + bytes(15 * 1024 * 1024)})
+    person.alert("error_too_large_id_photo")
+    expect(person.page.get_by_role("alert")).to_contain_text("15")
+    assert person.slots == []
+    person.choose_photo()
+    person.at("document-review")
+
+
+def test_a_photo_the_bucket_finds_too_large_is_asked_for_again_and_the_video_is_kept(visit):
+    person = visit(camera_error="NotFoundError")
+    refused = []
+
+    def refuse_the_photo(route):
+        if len(person.slots) == 2 and not refused:
+            refused.append(True)
+            xml = "<Error><Code>EntityTooLarge</Code></Error>"
+            return route.fulfill(status=400, body=xml, content_type="application/xml", headers={"Access-Control-Allow-Origin": "*"})
+        return route.continue_()
+
+    person.route_uploads(refuse_the_photo)
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.at("document")
+    person.alert("error_too_large_id_photo")
+    person.choose_photo()
+    person.press("document_use")
+    person.press("send")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo", "id_photo"]
+    person.expect_trouble(STATUS_ERROR + "400")
+
+
+@pytest.mark.parametrize("file", [
+    {"name": "id.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"},
+    {"name": "id.heic", "mimeType": "image/heic", "buffer": b"0000ftypheic"},
+    {"name": "empty.jpg", "mimeType": "image/jpeg", "buffer": b""},
+])
+def test_a_file_of_an_unsupported_type_is_refused_with_the_types_that_work(visit, file):
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.to_document()
+    person.choose_photo(file)
+    person.alert("error_type_id_photo")
+
+
+def test_a_damaged_photo_is_noticed_before_it_is_sent(visit):
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.to_document()
+    person.choose_photo({"name": "id.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8 not a picture"})
+    person.alert("error_unusable_id_photo")
+    assert person.step == "document"
+
+
+def test_without_a_camera_an_unusable_video_is_asked_for_again_as_a_file(visit):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", fails_once(400, {"error": "Invalid file", "field": "selfie_video"}))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.at("selfie")
+    expect(person.page.get_by_label(person.words["selfie_choose"])).to_be_visible()
+    person.alert("error_unusable_selfie_video")
+    person.choose_video()
+    person.press("selfie_use")
+    person.press("send")
+    person.outcome("verified")
+    person.expect_trouble(STATUS_ERROR + "400")
+
+
+@pytest.mark.parametrize(("field", "step"), [("id_photo", "document"), ("selfie_video", "selfie")])
+def test_a_file_the_api_cannot_use_is_asked_for_again_and_the_other_is_kept(visit, field, step):
+    person = visit(camera_error="NotFoundError" if field == "id_photo" else None)
+    person.page.route("**/verif/submit", fails_once(400, {"error": "Invalid file", "message": "internal words", "field": field}))
+    person.open()
+    if field == "id_photo":
+        person.to_send()
+    else:
+        person.press("start")
+        person.record()
+        person.press("selfie_use")
+        person.choose_photo()
+        person.press("document_use")
+    person.press("send")
+    person.at(step)
+    person.alert(f"error_unusable_{field}")
+    expect(person.page.locator("body")).not_to_contain_text("internal words")
+    if field == "id_photo":
+        person.choose_photo()
+        person.press("document_use")
+    else:
+        person.record()
+        person.press("selfie_use")
+    person.press("send")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo", field]
+    person.expect_trouble(STATUS_ERROR + "400")
+
+
+# ---------------------------------------------------------------- the API refuses
+
+
+@pytest.mark.parametrize("path", ["/api/uploads", "/verif/submit"])
+def test_a_session_that_expires_in_the_middle_sends_the_person_back_to_the_partner(visit, path):
+    person = visit(camera_error="NotFoundError")
+    person.page.route(f"**{path}", lambda route: route.fulfill(status=401, json={"error": "Bearer token expired"}))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.at("problem")
+    expect(person.heading()).to_have_text(person.words["problem_expired_title"])
+    person.expect_trouble(STATUS_ERROR + "401")
+
+
+@pytest.mark.parametrize(("status", "body", "key"), [
+    (500, {"error": "Verification processing failed"}, "error_failed"),
+    (502, {"error": "Bad gateway"}, "error_busy"),
+    (503, {"message": "Service Unavailable"}, "error_busy"),
+    (504, {"message": "Endpoint request timed out"}, "error_busy"),
+])
+def test_a_check_that_fails_can_be_sent_again_without_uploading_again(visit, status, body, key):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", fails_once(status, body))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.alert(key)
+    person.press("send_again")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo"]
+    person.expect_trouble(STATUS_ERROR + str(status))
+
+
+def test_too_many_attempts_say_when_to_come_back(visit):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", lambda route: route.fulfill(status=429, json={"error": "Too many attempts"}, headers={"Retry-After": "7200"}))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.alert("error_too_often")
+    expect(person.page.get_by_role("alert")).to_contain_text("in 2 hours")
+    person.expect_trouble(STATUS_ERROR + "429")
+
+
+@pytest.mark.parametrize(("status", "body", "again"), [
+    (404, {"error": "Upload not found"}, ["selfie_video", "id_photo"]),
+    (409, {"error": "Upload was used", "field": "id_photo"}, ["id_photo"]),
+])
+def test_uploads_that_are_gone_are_made_again(visit, status, body, again):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", fails_once(status, body))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.alert("error_gone")
+    person.press("send_again")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo", *again]
+    person.expect_trouble(STATUS_ERROR + str(status))
+
+
+def test_a_profile_decided_meanwhile_ends_the_visit(visit):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", lambda route: route.fulfill(status=409, json={"error": "Profile already decided"}))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.at("problem")
+    expect(person.heading()).to_have_text(person.words["problem_decided_title"])
+    person.expect_trouble(STATUS_ERROR + "409")
+
+
+# ---------------------------------------------------------------- languages
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "es-MX", "fr-FR", "de-AT"])
+def test_the_page_speaks_the_browsers_language(visit, locale):
+    person = visit(language=locale, camera_error="NotFoundError")
+    person.open()
+    assert person.page.locator("html").get_attribute("lang") == locale[:2]
+    expect(person.heading()).to_have_text(person.words["welcome_title"])
+    person.screenshot(f"phone-language-{locale[:2]}")
+    person.to_send()
+    person.press("send")
+    person.outcome("verified")
+    texts = person.page.evaluate("""[...document.querySelectorAll('body *:not(script):not(template)')].flatMap((element) => [
+        ...[...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.textContent.trim()),
+        element.getAttribute('aria-label'), element.getAttribute('alt')]).filter(Boolean)""")
+    assert [text for text in texts if re.search(r"^[a-z]+(_[a-z]+)+$|\{|undefined|NaN", text)] == []
+
+
+def test_every_language_has_the_same_messages_with_the_same_gaps():
+    english = messages("en")
+    for language in LANGUAGES:
+        other = messages(language)
+        assert list(other) == list(english), language
+        assert all(other.values()), language
+        for key, text in english.items():
+            gaps = [set(re.findall(r"\{\w+\}", each)) for each in (text, other[key])]
+            assert gaps[0] == gaps[1], f"{language}: {key}"
+
+
+def test_every_message_of_the_page_exists_and_none_is_left_over():
+    english = messages("en")
+    html, script = ((PAGE_FOLDER / name).read_text("utf-8") for name in ("page.html", "page.js"))
+    used = set(re.findall(r'data-(?:text|label|alt)="(\w+)"', html)) | set(re.findall(r'"([a-z]+(?:_[a-z]+)+|play|pause|send)"', script)) | set(re.findall(r'say\("(\w+)"', script)) | {"page_title"}
+    made = re.compile(r"(outcome|problem|error)_\w+_(title|text|next)")
+    assert sorted(key for key in english if key not in used and not made.fullmatch(key)) == []
+    assert sorted(set(re.findall(r'data-(?:text|label|alt)="(\w+)"', html)) - set(english)) == []
+    for kind in set(re.findall(r'new Failure\("(\w+)"', script)) | set(re.findall(r'onFile\("(\w+)"', script)):
+        assert any(key.startswith(f"error_{kind}_") or key.startswith(f"problem_{kind}_") for key in english), kind
+
+
+# ---------------------------------------------------------------- strangers' words
+
+
+HOSTILE = '<img src=x onerror="document.title=\'owned\'"></script><script>document.title="owned"</script>{{script}}${7*7}'
+
+
+def test_a_hostile_partner_name_stays_text(visit):
+    person = visit(camera_error="NotFoundError")
+    person.open_altered(lambda settings: {**settings, "partner": {"name": HOSTILE, "logo": "https://elsewhere.example/logo.png"}})
+    expect(person.page.locator("#partner-name")).to_have_text(HOSTILE)
+    expect(person.page.locator(".lead")).to_contain_text(HOSTILE)
+    person.to_send()
+    person.press("send")
+    person.outcome("verified")
+    assert "owned" not in person.page.title()
+    assert person.page.locator("img[src='x']").count() == 0
+
+
+def test_a_hostile_identifier_and_hostile_answers_stay_text(visit):
+    person = visit(camera_error="NotFoundError")
+    answer = {"success": True, "check_id": HOSTILE, "result": {"status": HOSTILE}}
+    person.page.route("**/verif/submit", lambda route: route.fulfill(status=200, json=answer))
+    person.open_altered(lambda settings: {**settings, "userIdentifier": HOSTILE})
+    person.to_send()
+    person.press("send")
+    person.outcome("pending")
+    expect(person.page.locator("#reference")).to_have_text(HOSTILE)
+    assert "owned" not in person.page.title()
+
+
+def test_a_hostile_theme_runs_nothing_and_asks_nobody_even_if_the_server_let_it_through(visit):
+    person = visit()
+    theme = "body{background:url(https://elsewhere.example/pixel.png)}</style><script>document.title='owned'</script><style>"
+    person.open_altered(theme=theme)
+    assert "owned" not in person.page.title()
+    assert any("CSP violation" in text for text in person.trouble)
+    person.expect_trouble("CSP violation", "Content Security Policy")
+    person.requests = [request for request in person.requests if not request.failure]
+
+
+LOGO = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def test_the_partners_logo_carries_the_partners_name(visit):
+    person = visit()
+    person.open_altered(lambda settings: {**settings, "partner": {"name": "Acme & Söhne", "logo": f"data:image/png;base64,{LOGO}"}})
+    expect(person.page.get_by_role("img", name="Acme & Söhne")).to_be_visible()
