@@ -6,6 +6,7 @@ export API_PORT ?= 3000
 export PB_PORT ?= 8090
 export STANDINS_PORT ?= 8091
 export MOTO_PORT ?= 8092
+export RECEIVER_PORT ?= 8093
 export POCKETBASE_URL ?= http://127.0.0.1:$(PB_PORT)
 
 PYTHON ?= python3

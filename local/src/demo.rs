@@ -16,8 +16,9 @@ use crate::pocketbase::Superuser;
 /// # Errors
 /// When a step does not get the answer that the API promises.
 pub async fn run(api: &str, standins: &str, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
-    let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
-    let demo = Demo { http, api, standins, specimens };
+    let http = Client::builder().timeout(Duration::from_secs(60)).redirect(reqwest::redirect::Policy::none()).build()?;
+    let receiver = format!("http://127.0.0.1:{}", env.require("RECEIVER_PORT")?);
+    let demo = Demo { http, api, standins, receiver: &receiver, specimens };
     let key = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()).unwrap_or_default();
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let user = format!("demo-{seconds}");
@@ -126,6 +127,23 @@ pub async fn run(api: &str, standins: &str, superuser: &Superuser, specimens: &P
             pretty(&Value::from(superuser.find(collection, &format!("profile=\"{id}\"")).await?))
         );
     }
+    demo.say("The hosted page: the partner sends a person there with its publishable key, and the answer is a link without the key.");
+    let publishable = env.require("DEV_PARTNER_PUBLISHABLE_KEY")?;
+    let link = format!("/verif/?api_key={publishable}&user_identifier={user}-hosted");
+    let token = demo.open(&link).await?;
+    demo.say("The page uploads the person's video past the API, which carries no large files.");
+    let video = demo.upload(&token, "selfie_video", "video/webm", "selfie.webm").await?;
+    demo.say("It is compared with the photo of a document, which is small enough to be sent along.");
+    let form = Form::new().text("selfie_video", video).part("id_photo", demo.image("id-same.jpg").await?);
+    let request = demo.request(Method::POST, "/verif/submit").bearer_auth(&token).multipart(form);
+    let check_id = text(&demo.expect(200, request).await?, "/check_id")?;
+    demo.say("The partner is told by webhook, and looks at its signature.");
+    demo.wait_for_webhook(&check_id).await?;
+    demo.say("It can see what was sent, and when.");
+    let path = format!("/api/webhooks/deliveries?check_id={check_id}");
+    let secret = env.require("DEV_PARTNER_SECRET_KEY")?;
+    demo.expect(200, demo.request(Method::GET, &path).header("x-api-key", secret)).await?;
+    println!("\nThe webhook of check {check_id} was received, and its signature is good.");
     Ok(())
 }
 
@@ -133,6 +151,7 @@ struct Demo<'a> {
     http: Client,
     api: &'a str,
     standins: &'a str,
+    receiver: &'a str,
     specimens: &'a Path,
 }
 
@@ -172,6 +191,50 @@ impl Demo<'_> {
         Err(Error::new(
             "the stand-in does not know this session: is AWS a real one, by .env? Then a browser has to do this",
         ))
+    }
+
+    /// Opens a link of the hosted page; the token that it leads to.
+    async fn open(&self, link: &str) -> Result<String, Error> {
+        let response = self.request(Method::GET, link).send().await?;
+        println!("{}", response.status());
+        let location = response.headers().get("location").and_then(|location| location.to_str().ok()).unwrap_or_default();
+        let token = location.strip_prefix("/verif/?token=").ok_or_else(|| Error::new("no redirect to the page"))?;
+        println!("location: /verif/?token={}…", token.get(..20).unwrap_or_default());
+        Ok(token.to_owned())
+    }
+
+    /// Sends a specimen to the bucket; what stands for it in a form.
+    async fn upload(&self, token: &str, field: &str, kind: &str, name: &str) -> Result<String, Error> {
+        let path = self.specimens.join(name);
+        let bytes = tokio::fs::read(&path).await.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+        let announced = json!({ "field": field, "contentType": kind, "size": bytes.len() });
+        let request = self.request(Method::POST, "/api/uploads").bearer_auth(token).json(&announced);
+        let made = self.expect(201, request).await?;
+        let fields = made.get("fields").and_then(Value::as_object).into_iter().flatten();
+        let form = fields.fold(Form::new(), |form, (name, value)| {
+            form.text(name.clone(), value.as_str().unwrap_or_default().to_owned())
+        });
+        let url = text(&made, "/url")?;
+        println!("POST {url}");
+        let form = form.part("file", Part::bytes(bytes).file_name(name.to_owned()));
+        let sent = self.http.post(url).multipart(form).send().await?;
+        println!("{}", sent.status());
+        sent.error_for_status()?;
+        Ok(format!("upload:{}", text(&made, "/upload_id")?))
+    }
+
+    /// Waits until the receiver of the development stack has the webhook of a check.
+    async fn wait_for_webhook(&self, check_id: &str) -> Result<(), Error> {
+        for _ in 0..60 {
+            let received: Vec<Value> = self.http.get(self.receiver).send().await?.json().await?;
+            let found = received.iter().find(|webhook| webhook.pointer("/body/check_id").and_then(Value::as_str) == Some(check_id));
+            if let Some(webhook) = found {
+                println!("received, and its signature is good:\n{}", pretty(webhook));
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Err(Error::new("no webhook within a minute"))
     }
 
     async fn image(&self, name: &str) -> Result<Part, Error> {

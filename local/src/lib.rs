@@ -1,13 +1,16 @@
-//! The development stack: its data ([`seed`]), what stands in for other services ([`standins`]), a walk through the API
+//! The development stack: its data ([`seed`]), what stands in for other services ([`standins`]) and for what AWS does
+//! on its own ([`triggers`]), a partner's endpoint ([`receiver`]), a walk through the API
 //! ([`demo`]), and passing servers for tests and measurements ([`server`]). Never shipped.
 
 pub mod demo;
 pub mod partner;
 pub mod pocketbase;
+pub mod receiver;
 pub mod seed;
 pub mod server;
 pub mod standins;
 pub mod storage;
+pub mod triggers;
 
 /// What went wrong, in words for a developer.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use local::pocketbase::{Superuser, wait_for};
 use local::standins::{self, StandIns};
-use local::{Error, demo, partner, seed};
+use local::{Error, demo, partner, receiver, seed, storage, triggers};
 use shared::auth::TokenIssuer;
 use shared::config::{
     ApiKeySettings, AttemptSettings, AwsSettings, DecisionSettings, Env, FaceComparison, FingerprintSettings, JwtSettings, LinkSettings,
@@ -30,6 +30,10 @@ enum Command {
     Preflight,
     /// Serve what stands in for Rekognition, OpenAI and Fingerprint.
     StandIns,
+    /// Start functions as the queue and the schedules do in AWS.
+    Triggers,
+    /// Receive webhooks as a partner would, and print them.
+    Receiver,
     /// Run a command with the stand-ins' variables, for each service that no variable names a real one of.
     With {
         /// The command and its arguments.
@@ -72,6 +76,13 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
                 TcpListener::bind(&address).await.map_err(|error| Error::new(format!("{address}: {error}")))?;
             StandIns::default().serve(listener).await
         }
+        Command::Triggers => triggers::run(&api_url(env), &moto_url(env)?).await,
+        Command::Receiver => {
+            let address = format!("127.0.0.1:{}", env.require("RECEIVER_PORT")?);
+            let listener =
+                TcpListener::bind(&address).await.map_err(|error| Error::new(format!("{address}: {error}")))?;
+            receiver::serve(listener, env.require("DEV_PARTNER_SIGNING_SECRET")?).await
+        }
         Command::With { command } => {
             let (program, arguments) = command.split_first().ok_or_else(|| Error::new("no command"))?;
             let variables = stand_in_variables(env)?;
@@ -105,8 +116,22 @@ async fn superuser(env: &Env) -> Result<Superuser, Error> {
 }
 
 fn stand_in_variables(env: &Env) -> Result<Vec<(&'static str, String)>, Error> {
-    let at = |port| Ok::<_, Error>(format!("http://127.0.0.1:{}", env.require(port)?));
-    Ok(standins::variables(env, &at("STANDINS_PORT")?, &at("MOTO_PORT")?))
+    let (standins, moto) = (format!("http://127.0.0.1:{}", env.require("STANDINS_PORT")?), moto_url(env)?);
+    let mut variables = standins::variables(env, &standins, &moto);
+    if variables.iter().any(|(name, _)| *name == "AWS_ENDPOINT_URL") {
+        variables.extend([
+            ("UPLOADS_BUCKET", storage::BUCKET.to_owned()),
+            ("WEBHOOK_QUEUE_URL", storage::queue_url(&moto)),
+        ]);
+    }
+    if env.get("FFMPEG_PATH").is_none() {
+        variables.push(("FFMPEG_PATH", local::server::root().join(".venv/bin/ffmpeg").display().to_string()));
+    }
+    Ok(variables)
+}
+
+fn moto_url(env: &Env) -> Result<String, Error> {
+    Ok(format!("http://127.0.0.1:{}", env.require("MOTO_PORT")?))
 }
 
 fn api_url(env: &Env) -> String {
@@ -130,7 +155,7 @@ fn preflight(env: &Env) -> Result<(), Error> {
     WebhookSettings::from_env(env)?;
     DecisionSettings::from_env(env)?;
     FaceComparison::from_env(env)?;
-    for name in ["API_PORT", "PB_PORT", "STANDINS_PORT", "MOTO_PORT"] {
+    for name in ["API_PORT", "PB_PORT", "STANDINS_PORT", "MOTO_PORT", "RECEIVER_PORT"] {
         let port = env.require(name)?;
         let address = format!("127.0.0.1:{port}");
         std::net::TcpListener::bind(&address).map_err(|error| {
@@ -142,6 +167,10 @@ fn preflight(env: &Env) -> Result<(), Error> {
 
 async fn ready(env: &Env) -> Result<(), Error> {
     seed::seed(&superuser(env).await?, env).await?;
+    let moto = moto_url(env)?;
+    wait_for(&reqwest::Client::new(), &format!("{moto}/moto-api/")).await?;
+    storage::make_bucket(&moto).await?;
+    storage::make_queue(&moto).await?;
     let api = api_url(env);
     wait_for(&reqwest::Client::new(), &api).await?;
     let pocketbase = env.require("POCKETBASE_URL")?;
@@ -167,7 +196,10 @@ async fn ready(env: &Env) -> Result<(), Error> {
     if let Some(key) = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()) {
         println!("  curl -H 'x-api-key: {key}' {api}/api/profiles/{}", seed::SPECIMEN_PROFILE);
     }
-    println!("Ctrl-C stops everything.");
+    if let Some(key) = env.get("DEV_PARTNER_PUBLISHABLE_KEY") {
+        println!("  in a browser: {api}/verif/?api_key={key}&user_identifier=somebody");
+    }
+    println!("Webhooks of the development partner are printed here. Ctrl-C stops everything.");
     // The supervisor ends the stack when any of its processes ends, so this one stays.
     std::future::pending().await
 }

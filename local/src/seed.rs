@@ -44,6 +44,7 @@ pub async fn seed(superuser: &Superuser, env: &Env) -> Result<(), Error> {
         });
         superuser.create("partners", partner).await?;
     }
+    webhook(superuser, env).await?;
     if missing(superuser.find("settings", "").await?) {
         for (key, value, public) in [
             ("supported_documents", json!(["passport", "national_id", "driving_license"]), true),
@@ -101,4 +102,26 @@ async fn service_account(superuser: &Superuser, email: &str, password: &str) -> 
         superuser.call(Method::PATCH, &format!("/api/collections/users/records/{id}"), Some(account)).await?;
     }
     Ok(())
+}
+
+/// The development partner's webhooks go to the receiver of the development stack, where there is one and they go nowhere else.
+async fn webhook(superuser: &Superuser, env: &Env) -> Result<(), Error> {
+    let Some(port) = env.get("RECEIVER_PORT") else { return Ok(()) };
+    let secret = env.require("DEV_PARTNER_SIGNING_SECRET")?;
+    let found = superuser.find("partners", r#"name="Development partner""#).await?;
+    let Some(partner) = found.first() else { return Ok(()) };
+    let text = |field| partner.get(field).and_then(Value::as_str).unwrap_or_default();
+    let url = text("webhook_url");
+    if !url.is_empty() && !url.starts_with("http://127.0.0.1:") {
+        return Ok(());
+    }
+    let changes = json!({
+        "webhook_url": format!("http://127.0.0.1:{port}/webhook"),
+        "webhook_secrets": [{ "secret": secret }],
+        "webhook_events": ["check.completed", "profile.status_changed"],
+        "webhook_disabled": "",
+        "webhook_failing_since": "",
+    });
+    let path = format!("/api/collections/partners/records/{}", text("id"));
+    superuser.call(Method::PATCH, &path, Some(changes)).await.map(|_| ())
 }

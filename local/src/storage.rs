@@ -11,6 +11,11 @@ pub const BUCKET: &str = "identivia-uploads";
 /// The queue that tells of webhooks.
 pub const QUEUE: &str = "identivia-webhooks";
 
+/// Where moto has the queue.
+pub fn queue_url(moto: &str) -> String {
+    format!("{moto}/123456789012/{QUEUE}")
+}
+
 /// A client of moto's SQS.
 pub fn queue_client(moto: &str) -> aws_sdk_sqs::Client {
     let config = aws_sdk_sqs::Config::builder()

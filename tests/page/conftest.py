@@ -23,7 +23,7 @@ from playwright.sync_api import expect, sync_playwright
 API_URL = os.environ.get("API_URL", "http://127.0.0.1:9000").rstrip("/")
 SPECIMENS = Path(os.environ.get("SPECIMENS", "specimens"))
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "/tmp/screens"))
-PAGE_FOLDER = Path(os.environ.get("PAGE_FOLDER", Path(__file__).parent.parent / "page"))
+PAGE_FOLDER = Path(os.environ.get("PAGE_FOLDER", Path(__file__).parents[2] / "functions/verification-page/page"))
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 OUTCOME_TIMEOUT = 40_000
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
