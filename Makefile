@@ -12,6 +12,7 @@ export POCKETBASE_URL ?= http://127.0.0.1:$(PB_PORT)
 PYTHON ?= python3
 TOOLS := .venv/.installed
 SAM_TOOLS := .venv-sam/.installed
+BROWSER_TOOLS := .venv-browser/.installed
 # Runs a command with the variables of .env.
 WITH_ENV := .venv/bin/honcho run
 # cargo-lambda stands beside sam.
@@ -48,9 +49,18 @@ partner: $(TOOLS) .env ## Add a partner, rotate or revoke its keys: make partner
 test: $(TOOLS) ## Run all tests
 	cargo build --workspace --bins
 	cargo test --workspace --all-targets
+	$(MAKE) test-page
+
+.PHONY: test-page
+test-page: $(TOOLS) $(BROWSER_TOOLS) .run/specimens ## Run the tests of the hosted page, in Chromium
+	cargo build --workspace --bins
+	.venv-browser/bin/python -m pytest --quiet tests/page
+
+.PHONY: layer
+layer: .layer/bin/ffmpeg ## Fetch the ffmpeg of the Lambda layer
 
 .PHONY: build
-build: $(SAM_TOOLS) ## Check the template and build every function for Lambda (sam validate --lint, sam build)
+build: $(SAM_TOOLS) .layer/bin/ffmpeg ## Check the template and build every function for Lambda (sam validate --lint, sam build)
 	$(SAM) validate --lint
 	$(SAM) build
 
@@ -87,6 +97,25 @@ $(SAM_TOOLS): local/requirements-sam.txt
 	$(PYTHON) -m venv .venv-sam
 	.venv-sam/bin/pip install --quiet --requirement $<
 	@touch $@
+
+# A browser of the system's, or one that Playwright fetches.
+$(BROWSER_TOOLS): local/requirements-browser.txt
+	$(PYTHON) -m venv .venv-browser
+	.venv-browser/bin/pip install --quiet --requirement $<
+	command -v chromium >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; } \
+	  || .venv-browser/bin/playwright install --with-deps chromium
+	@touch $@
+
+# The binary of a wheel: of the machine that Lambda has, and not of this one.
+.layer/bin/ffmpeg: local/requirements.txt
+	rm -rf .layer && mkdir -p .layer/bin
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary :all: --platform manylinux_2_28_x86_64 --dest .layer \
+	  "$$(grep '^imageio-ffmpeg' $<)"
+	$(PYTHON) -m zipfile --extract .layer/imageio_ffmpeg-*.whl .layer/wheel
+	mv .layer/wheel/imageio_ffmpeg/binaries/ffmpeg-* $@
+	rm -rf .layer/wheel .layer/*.whl
+	chmod 755 $@
 
 .tools/bin/cargo-%:
 	cargo install --quiet --locked --root .tools cargo-$*@$(VERSION_$*)

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, FormBody, JPEG, Mood, PUBLISHABLE_KEY, Proxy, Router, SECRET_KEY, STATIC_KEY, Stage, moto, shared,
-    unique,
+    Answer, App, FormBody, JPEG, Mood, PUBLISHABLE_KEY, Proxy, Router, SECRET_KEY, STATIC_KEY, Stage, Storage, moto,
+    shared, unique,
 };
 
 /// The kinds of caller, in the order of the table's columns.
@@ -25,7 +25,7 @@ const CALLERS: [&str; 10] = [
 
 /// What each kind of caller is answered by each route, for a sound request about a profile of team_123.
 #[rustfmt::skip]
-const TABLE: [(&str, [u16; 10]); 14] = [
+const TABLE: [(&str, [u16; 10]); 20] = [
     ("GET /",                                       [401, 200, 403, 200, 200, 403, 403, 401, 401, 401]),
     // The token endpoint asks for a client's secret and nothing else; a bearer is not one.
     ("POST /api/auth/token",                        [200, 401, 401, 401, 401, 401, 401, 200, 200, 200]),
@@ -42,7 +42,15 @@ const TABLE: [(&str, [u16; 10]); 14] = [
     ("DELETE /api/profiles/{id}",                  [401, 404, 403, 404, 404, 403, 403, 401, 401, 401]),
     ("GET /api/settings",                           [401, 200, 403, 200, 200, 200, 200, 401, 401, 401]),
     ("POST /api/status_history/{id}",               [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
+    ("POST /api/uploads",                           [401, 201, 403, 201, 201, 201, 201, 201, 201, 403]),
     ("POST /api/verification_history/{id}",         [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
+    ("GET /api/webhooks/deliveries",                [401, 200, 403, 200, 200, 403, 403, 200, 200, 403]),
+    ("GET /api/webhooks/deliveries/{id}",           [401, 200, 403, 404, 200, 403, 403, 200, 200, 403]),
+    ("POST /api/webhooks/deliveries/{id}/resend",   [401, 202, 403, 404, 202, 403, 403, 202, 202, 403]),
+    // Credentials in the link, which has none of these: see page.rs.
+    ("GET /verif/",                                 [400, 400, 400, 400, 400, 400, 400, 400, 400, 400]),
+    // Without files: whoever gets this far is let in, and a flow token may not name somebody else.
+    ("POST /verif/submit",                          [400, 403, 403, 403, 403, 400, 400, 400, 400, 403]),
     ("ANY /{*path}",                                [404, 404, 404, 404, 404, 404, 404, 404, 404, 404]),
 ];
 
@@ -82,6 +90,8 @@ async fn call_with(app: &App, route: &str, id: &str, session: &str, credential: 
         "PATCH /api/profiles/{id}" => ask.form(FormBody::new().file("document_front", JPEG)),
         "POST /api/status_history/{id}" => ask.json(&status_body()),
         "POST /api/verification_history/{id}" => ask.form(verification_form(session)),
+        "POST /api/uploads" => ask.json(&json!({ "field": "id_photo", "contentType": "image/png", "size": 9 })),
+        "POST /verif/submit" => ask.form(FormBody::new()),
         "POST /api/ollama/document-analysis" => ask.form(FormBody::new().file("document_front", JPEG)),
         _ => ask,
     }
@@ -89,10 +99,28 @@ async fn call_with(app: &App, route: &str, id: &str, session: &str, credential: 
     .await
 }
 
+/// A webhook about a profile of team_123, which nobody delivers.
+async fn delivery(profile: &str) -> String {
+    let superuser = shared().await.superuser().await.unwrap();
+    let partner =
+        json!({ "name": unique("partner"), "team": "team_123", "active": true, "webhook_url": "https://partner.example" });
+    superuser.create("partners", partner.clone()).await.unwrap();
+    let partner = superuser.find("partners", &format!("name={}", partner["name"])).await.unwrap()[0]["id"].clone();
+    let delivery = json!({
+        "team": "team_123", "partner": partner, "profile": profile, "stream": unique("s"), "event": "check.completed",
+        "payload": {}, "state": "pending", "next_attempt": "2100-01-01 00:00:00.000Z",
+    });
+    superuser.create("webhook_deliveries", delivery).await.unwrap();
+    let found = superuser.find("webhook_deliveries", &format!("partner={partner}")).await.unwrap();
+    found[0]["id"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn every_kind_of_caller_gets_from_every_route_what_the_table_says() {
-    let app = App::with(&[("AWS_ENDPOINT_URL", &moto().await.url)]).await;
+    let storage = Storage::new().await;
+    let app = App::with(&[&storage.variables()[..], &[("AWS_ENDPOINT_URL", &moto().await.url)]].concat()).await;
     let (id, flow) = app.profile("postman").await;
+    let delivery = delivery(&id).await;
     let (session, used) = (app.session(&flow, "live").await, app.session(&flow, "live").await);
     let (_, other_flow) = app.profile("postman").await;
     let bearer = |token: String| Some(("authorization", format!("Bearer {token}")));
@@ -118,7 +146,11 @@ async fn every_kind_of_caller_gets_from_every_route_what_the_table_says() {
                 ("POST /api/verification_history/{id}", _) => CLAIM,
                 _ => &session,
             };
-            let id = if route.starts_with("DELETE") { "abc123def456ghi" } else { &id };
+            let id = match route {
+                _ if route.starts_with("DELETE") => "abc123def456ghi",
+                _ if route.contains("deliveries") => &delivery,
+                _ => &id,
+            };
             let answer = call_with(&app, route, id, session, credential).await;
             if answer.status != expected {
                 wrong.push(format!("{route} by {caller}: {} and not {expected}: {}", answer.status, answer.body));

@@ -12,6 +12,8 @@ pub struct Template {
     pub functions: BTreeMap<String, String>,
     /// `(method, path, binary)`; the `$default` route is `("ANY", "$default", …)`.
     pub routes: BTreeSet<(String, String, String)>,
+    /// What starts a function besides the gateway: `(type, binary)`.
+    pub triggers: BTreeSet<(String, String)>,
 }
 
 fn yaml(file: &str) -> Value {
@@ -24,7 +26,7 @@ fn text(value: &Value) -> String {
 
 impl Template {
     pub fn read() -> Self {
-        let mut template = Self { functions: BTreeMap::new(), routes: BTreeSet::new() };
+        let mut template = Self { functions: BTreeMap::new(), routes: BTreeSet::new(), triggers: BTreeSet::new() };
         for (name, resource) in yaml("template.yaml")["Resources"].as_mapping().unwrap() {
             if resource["Type"] != "AWS::Serverless::Function" {
                 continue;
@@ -32,7 +34,10 @@ impl Template {
             let binary = text(&resource["Metadata"]["BuildProperties"]["Binary"]);
             template.functions.insert(text(name), binary.clone());
             for event in resource["Properties"]["Events"].as_mapping().unwrap().values() {
-                assert_eq!(event["Type"], "HttpApi");
+                if event["Type"] != "HttpApi" {
+                    template.triggers.insert((text(&event["Type"]), binary.clone()));
+                    continue;
+                }
                 let route = &event["Properties"];
                 let route = match route.get("Path") {
                     Some(path) => (text(&route["Method"]), text(path), binary.clone()),
@@ -124,6 +129,11 @@ fn every_function_has_events_and_every_event_its_functions_route() {
         for file in std::fs::read_dir(root().join("events").join(&folder)).unwrap() {
             let file = file.unwrap().path();
             let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+            if let Some((kind, _)) = template.triggers.iter().find(|(_, binary)| *binary == folder) {
+                let prefix = if kind == "SQS" { "sqs-" } else { "schedule-" };
+                assert!(name.starts_with(prefix), "{name} begins with what brings it");
+                continue;
+            }
             assert!(name.get(..3).is_some_and(|status| status.parse::<u16>().is_ok()), "{name} begins with its status");
             let event: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
             let (method, path) = match event["routeKey"].as_str().unwrap() {
@@ -151,7 +161,18 @@ fn secrets_of(binary: &str) -> &'static [&'static str] {
         "not-found" => &[],
         "issue-token" => &["JWT_SECRET", "JWT_CLIENTS_JSON"],
         "issue-aws-credentials" => &["JWT_SECRET", "JWT_SECRET_PREVIOUS"],
-        "analyze-document" => &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "OPENAI_API_KEY"],
+        "analyze-document" => {
+            &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "OPENAI_API_KEY"]
+        }
+        "deliver-webhook" | "sweep-webhooks" | "enforce-retention" => &["PB_USER_PASSWORD", "PB_AUTH_TOKEN"],
+        "submit-verification" => &[
+            "PB_USER_PASSWORD",
+            "PB_AUTH_TOKEN",
+            "JWT_SECRET",
+            "JWT_SECRET_PREVIOUS",
+            "VALID_API_KEYS",
+            "OPENAI_API_KEY",
+        ],
         "health" | "get-settings" | "delete-profile" | "create-liveness-session" | "get-liveness-results" => {
             &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS"]
         }
@@ -167,12 +188,23 @@ fn secrets_of(binary: &str) -> &'static [&'static str] {
     }
 }
 
+/// What a function does that takes uploads.
+const TAKE: [&str; 4] = ["s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"];
+
 /// The permissions of AWS that a function uses, the secret's aside.
-fn actions_of(binary: &str) -> &'static [&'static str] {
+fn actions_of(binary: &str) -> Vec<&'static str> {
+    let liveness = ["rekognition:GetFaceLivenessSessionResults"];
     match binary {
-        "create-liveness-session" => &["rekognition:CreateFaceLivenessSession"],
-        "get-liveness-results" | "record-verification" => &["rekognition:GetFaceLivenessSessionResults"],
-        _ => &[],
+        "create-liveness-session" => vec!["rekognition:CreateFaceLivenessSession"],
+        "get-liveness-results" => liveness.to_vec(),
+        "record-verification" => [&liveness[..], &TAKE].concat(),
+        "update-profile" | "analyze-document" => TAKE.to_vec(),
+        "submit-verification" => [&TAKE[..], &["rekognition:CompareFaces", "sqs:SendMessage"]].concat(),
+        "create-upload" => vec!["s3:PutObject"],
+        "delete-profile" | "enforce-retention" => vec!["s3:ListBucket", "s3:DeleteObject"],
+        "deliver-webhook" | "sweep-webhooks" => vec!["s3:GetObject", "sqs:SendMessage"],
+        "record-status" | "resend-delivery" => vec!["sqs:SendMessage"],
+        _ => Vec::new(),
     }
 }
 
@@ -223,4 +255,30 @@ fn the_role_of_browsers_is_for_face_liveness_and_trusts_one_function() {
     let Value::Tagged(principal) = &trust[0]["Principal"]["AWS"] else { panic!("{trust:?}") };
     assert_eq!(text(&principal.value), "IssueAwsCredentialsFunctionRole.Arn");
     assert_eq!(trust.as_sequence().unwrap().len(), 1);
+}
+
+/// The queue and the schedules start what the local stack starts as well.
+#[test]
+fn the_queue_and_the_schedules_start_three_functions() {
+    let triggers = [("SQS", "deliver-webhook"), ("Schedule", "sweep-webhooks"), ("Schedule", "enforce-retention")];
+    let triggers: BTreeSet<_> = triggers.map(|(kind, binary)| (kind.to_owned(), binary.to_owned())).into();
+    assert_eq!(Template::read().triggers, triggers);
+}
+
+/// Nobody reads the bucket but who is given a link, and nothing stays in it.
+#[test]
+fn the_bucket_is_private_encrypted_and_forgetful() {
+    let bucket = &yaml("template.yaml")["Resources"]["UploadsBucket"]["Properties"];
+    let access = bucket["PublicAccessBlockConfiguration"].as_mapping().unwrap();
+    assert!(access.len() == 4 && access.values().all(|value| *value == Value::Bool(true)));
+    let encryption = &bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
+    assert_eq!(encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"], "AES256");
+    let rule = &bucket["LifecycleConfiguration"]["Rules"][0];
+    let Value::Tagged(days) = &rule["ExpirationInDays"] else { panic!("{rule:?}") };
+    assert_eq!((&rule["Status"], text(&days.value)), (&Value::from("Enabled"), "RetentionDays".to_owned()));
+    assert_eq!(yaml("template.yaml")["Parameters"]["RetentionDays"]["Default"], 7);
+    let cors = &bucket["CorsConfiguration"]["CorsRules"][0];
+    assert_eq!(cors["AllowedMethods"], Value::from(vec![Value::from("POST")]));
+    let origins = serde_norway::to_string(&cors["AllowedOrigins"]).unwrap();
+    assert!(origins.contains("https://${Api}.execute-api") && !origins.contains("'*'"), "{origins}");
 }

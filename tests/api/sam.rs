@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use shared::config::Env;
 
 use crate::routes::Template;
-use crate::support::{JPEG, STATIC_KEY, moto, root, stand_ins};
+use crate::support::{JPEG, STATIC_KEY, Storage, moto, root, stand_ins};
 
 const SPECIMEN: &str = local::seed::SPECIMEN_PROFILE;
 
@@ -65,7 +65,11 @@ async fn every_event_answers_as_its_name_says() {
     let (_standins, standins_url) = stand_ins();
     let services = local::standins::variables(&development().into_iter().collect(), &standins_url, &moto().await.url);
     let services = services.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let variables = [development(), services, vec![("POCKETBASE_URL".to_owned(), server.url.clone())]].concat();
+    let storage = Storage::new().await;
+    let ffmpeg = root().join(".venv/bin/ffmpeg").display().to_string();
+    let own = storage.variables().into_iter().chain([("POCKETBASE_URL", &*server.url), ("FFMPEG_PATH", &ffmpeg)]);
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let variables = [development(), services, own].concat();
     let mut events = 0;
     for (binary, resource) in functions {
         let (port, runtime_port) = (free_port().unwrap(), free_port().unwrap());
@@ -86,8 +90,12 @@ async fn every_event_answers_as_its_name_says() {
             let name = file.file_stem().unwrap().to_str().unwrap();
             let event = std::fs::read_to_string(&file).unwrap();
             let answer: Value = Client::new().post(&url).body(event).send().await.unwrap().json().await.unwrap();
-            assert_eq!(answer["statusCode"].to_string(), name[..3], "{binary}/{name}: {answer}");
-            assert_eq!(answer["headers"]["x-request-id"], "sample-event");
+            if name.starts_with("sqs-") || name.starts_with("schedule-") {
+                assert!(answer.is_object() && answer.get("errorMessage").is_none(), "{binary}/{name}: {answer}");
+            } else {
+                assert_eq!(answer["statusCode"].to_string(), name[..3], "{binary}/{name}: {answer}");
+                assert_eq!(answer["headers"]["x-request-id"], "sample-event");
+            }
             events += 1;
         }
     }

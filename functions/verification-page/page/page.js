@@ -48,9 +48,13 @@ const byId = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------- words
 
+/** "7 days", in the person's language. */
+const readableDays = new Intl.NumberFormat(settings.language, { style: "unit", unit: "day", unitDisplay: "long" })
+  .format(settings.retentionDays);
+
 function say(key, values = {}) {
   const message = settings.messages[key] ?? key;
-  const all = { partner: partner.name, ...values };
+  const all = { partner: partner.name, days: readableDays, ...values };
   return message.replace(/\{(\w+)\}/g, (whole, name) => all[name] ?? whole);
 }
 

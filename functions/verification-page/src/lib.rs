@@ -15,7 +15,7 @@ use lambda_http::http::{HeaderMap, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
 use shared::auth::Caller;
 use shared::backend::Backend;
-use shared::config::{Env, PageSettings};
+use shared::config::{Env, PageSettings, RetentionSettings};
 use shared::http::{ApiError, StartError};
 use shared::pocketbase::{NewProfile, ProfileOverview, Reused};
 use shared::types::{RecordId, Text, UserId};
@@ -27,6 +27,7 @@ use page::{Page, Problem};
 pub struct State {
     backend: Backend,
     settings: PageSettings,
+    retention: RetentionSettings,
     bucket: Bucket,
 }
 
@@ -38,9 +39,14 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
             settings: PageSettings::from_env(env)?,
+            retention: RetentionSettings::from_env(env)?,
             bucket: Bucket::from_env(env).await?,
             backend: Backend::from_env(env).await?,
         })
+    }
+
+    fn page<'a>(&self, languages: &'a str) -> Page<'a> {
+        Page { languages, bucket_origin: self.bucket.origin(), retention_days: self.retention.days }
     }
 }
 
@@ -65,7 +71,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
 /// The page for a flow token.
 async fn with_token(state: &State, token: &str, languages: &str) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let page = Page { languages, bucket_origin: state.bucket.origin() };
+    let page = state.page(languages);
     let caller = match authenticator.token(token) {
         Ok(caller) => caller,
         Err(error) => {
@@ -114,8 +120,7 @@ async fn with_key<'a>(
     let (profile, overview) = person(state, &caller, user, given).await?;
     if overview.is_some_and(|overview| overview.is_decided()) {
         let look = pocketbase.partner_look(caller.partner(), caller.own_team()).await?;
-        let page = Page { languages, bucket_origin: state.bucket.origin() };
-        return Ok(page.problem(StatusCode::CONFLICT, Problem::Decided, look.as_ref()));
+        return Ok(state.page(languages).problem(StatusCode::CONFLICT, Problem::Decided, look.as_ref()));
     }
     let token = authenticator.flow_token(&profile, caller.own_team(), &caller)?;
     let mut response = Response::new(Body::Empty);

@@ -45,6 +45,8 @@ pub struct Page<'a> {
     pub languages: &'a str,
     /// Where uploads go.
     pub bucket_origin: Option<String>,
+    /// How long media are kept.
+    pub retention_days: u16,
 }
 
 impl Page<'_> {
@@ -69,6 +71,7 @@ impl Page<'_> {
             "language": language,
             "partner": look.map(|look| json!({ "name": look.name, "logo": theme.logo })),
             "limits": { "selfie_video": MAX_VIDEO, "id_photo": MAX_PHOTO },
+            "retentionDays": self.retention_days,
             "uploadPath": "/api/uploads",
             "submitPath": "/verif/submit",
             "messages": messages,
