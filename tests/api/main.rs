@@ -11,6 +11,7 @@ mod credentials;
 mod devices;
 mod documents;
 mod files;
+mod kills;
 mod liveness;
 mod migrations;
 mod page;

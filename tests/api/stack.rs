@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::support::{App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, root, shared, unique, variables};
 
 /// `cargo lambda watch`, gone when the tests end however they end.
-struct Stack {
-    url: String,
+pub struct Stack {
+    pub url: String,
     process: Child,
     /// Marks the environment of every process of this stack.
     mark: String,
@@ -23,6 +23,11 @@ struct Stack {
 
 impl Stack {
     async fn start(pocketbase_url: &str, processes: u8) -> Self {
+        Self::with(pocketbase_url, processes, Vec::new()).await
+    }
+
+    /// One with some variables of the test's own.
+    pub async fn with(pocketbase_url: &str, processes: u8, own: Vec<(&'static str, String)>) -> Self {
         let port = free_port().unwrap();
         let mark = unique("stack");
         let mut watch = Command::new(root().join(".venv/bin/cargo-lambda"));
@@ -30,6 +35,7 @@ impl Stack {
             .args(["lambda", "watch", "--quiet", "--ignore-changes", "--wait", "--concurrency", &processes.to_string()])
             .args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
             .envs(variables(pocketbase_url))
+            .envs(own)
             .env("STACK_OF_THE_TESTS", &mark);
         let process = spawn_leashed(&watch).unwrap();
         let url = format!("http://127.0.0.1:{port}");
@@ -47,6 +53,15 @@ impl Stack {
         };
         let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
         processes.filter(|path| is_ours(path)).filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
+    }
+
+    /// Kills every process of a function, which has no chance to say anything.
+    pub fn kill(&self, function: &str) {
+        let processes = self.processes(function);
+        assert!(!processes.is_empty(), "{function} runs");
+        for process in processes {
+            Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
+        }
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
@@ -139,11 +154,7 @@ async fn a_killed_update_is_done_whole_or_not_at_all() {
         let request = Client::new().patch(format!("{}/api/profiles/{id}", stack.url)).header("x-api-key", STATIC_KEY);
         let request = tokio::spawn(request.header("content-type", content_type).body(body).send());
         tokio::time::timeout(Duration::from_secs(60), proxy.paused()).await.expect("the update gets this far");
-        let processes = stack.processes("update-profile");
-        assert!(!processes.is_empty());
-        for process in processes {
-            Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
-        }
+        stack.kill("update-profile");
         request.abort();
         // Longer than the pause: what PocketBase will ever get, it has.
         tokio::time::sleep(Duration::from_secs(3)).await;

@@ -33,6 +33,10 @@ pub enum Mood {
     RefusingWrites,
     /// Passes so many calls on, and hangs up on all that follow.
     After(usize),
+    /// Passes so many calls on, and holds the next, which it never passes on.
+    Before(usize),
+    /// Passes so many calls on and the next one too, and holds the answer to that.
+    Behind(usize),
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
     /// Passes calls on, but stops for two seconds at one point of one.
@@ -142,8 +146,11 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
     let mood = {
         let mut mood = inner.mood.lock().unwrap();
         let now = *mood;
-        if let Mood::After(calls @ 1..) = now {
-            *mood = Mood::After(calls - 1);
+        match now {
+            Mood::After(calls @ 1..) => *mood = Mood::After(calls - 1),
+            Mood::Before(calls @ 1..) => *mood = Mood::Before(calls - 1),
+            Mood::Behind(calls @ 1..) => *mood = Mood::Behind(calls - 1),
+            _ => {}
         }
         now
     };
@@ -164,11 +171,17 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
             return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "9")], "{}").into_response();
         }
         Mood::After(0) => return cut(),
+        Mood::Before(0) => {
+            inner.pause().await;
+            return cut();
+        }
         Mood::RefusingWrites if parts.method != Method::GET => return cut(),
         Mood::Nonsense => return r#"{"token":1,"record":[],"items":[{"id":7}]}"#.into_response(),
         Mood::Pausing(Stage::Reading) if parts.method == Method::GET => inner.pause().await,
         Mood::Honest
         | Mood::After(_)
+        | Mood::Before(_)
+        | Mood::Behind(_)
         | Mood::HangingUp
         | Mood::RefusingWrites
         | Mood::ThrottlingFiles
@@ -186,7 +199,7 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         _ => request.body(to_bytes(body, usize::MAX).await.unwrap_or_default()).send().await,
     };
     let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
-    if is_write && mood == Mood::Pausing(Stage::Written) || is_read && mood == Mood::Pausing(Stage::Read) {
+    if mood == Mood::Behind(0) || is_write && mood == Mood::Pausing(Stage::Written) || is_read && mood == Mood::Pausing(Stage::Read) {
         inner.pause().await;
     }
     if mood == Mood::HangingUp {

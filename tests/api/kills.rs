@@ -1,0 +1,230 @@
+//! Processes that are killed on the way from a submission to its webhook: nothing is half done, and no webhook is lost.
+//!
+//! The real binaries run in the Lambda emulator, with a proxy before PocketBase that holds one call after the other; whoever waits for it is
+//! killed.
+
+use std::time::Duration;
+
+use local::pocketbase::Superuser;
+use local::server::Server;
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::stack::Stack;
+use crate::support::{
+    App, FormBody, Mood, Proxy, Queue, Receiver, Reply, SECRET_KEY, Storage, own_server, photo, root, selfie, stand_ins, unique,
+};
+
+struct Bench {
+    server: Server,
+    superuser: Superuser,
+    proxy: Proxy,
+    receiver: Receiver,
+    /// What the processes are started with.
+    variables: Vec<(&'static str, String)>,
+    /// The functions in this process, which nobody kills.
+    app: App,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (server, storage, queue, receiver) =
+            (own_server().await, Storage::new().await, Queue::new().await, Receiver::new().await);
+        let superuser = server.superuser().await.unwrap();
+        let partner = superuser.find("partners", "").await.unwrap().remove(0);
+        let changes = json!({
+            "webhook_url": receiver.url,
+            "webhook_secrets": [{ "secret": "whsec_ZGV2ZWxvcG1lbnQtb25seS1zaWduaW5nLXNlY3JldA==" }],
+        });
+        let path = format!("/api/collections/partners/records/{}", partner["id"].as_str().unwrap());
+        superuser.call(Method::PATCH, &path, Some(changes)).await.unwrap();
+        let (_, standins) = stand_ins();
+        let own = storage.variables().into_iter().chain(queue.variables()).chain([("ALLOW_PRIVATE_WEBHOOKS", "true")]);
+        let own: Vec<_> = own.map(|(name, value)| (name, value.to_owned())).collect();
+        let mut variables = local::standins::variables(&shared::config::Env::default(), &standins, "http://127.0.0.1:1");
+        variables.extend(own.clone());
+        let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let app = App::at(&server.url, &own);
+        let proxy = Proxy::to(&server.url).await;
+        Self { server, superuser, proxy, receiver, variables, app }
+    }
+
+    /// Lets a process of a function do something and kills it when the proxy holds a call; whether that came to pass before it was done.
+    async fn kill(&self, mood: Mood, function: &str, request: impl FnOnce(&str) -> reqwest::RequestBuilder) -> bool {
+        // The emulator does not replace a process that was killed, so each gets an emulator of its own.
+        let stack = Stack::with(&self.proxy.url, 1, self.variables.clone()).await;
+        self.proxy.set(mood);
+        let mut request = tokio::spawn(request(&stack.url).timeout(Duration::from_secs(60)).send());
+        let is_held = tokio::select! {
+            () = self.proxy.paused() => true,
+            done = &mut request => {
+                let status = done.unwrap().unwrap().status();
+                assert!(status.is_success(), "{status}");
+                false
+            }
+        };
+        if is_held {
+            stack.kill(function);
+            request.abort();
+        }
+        self.proxy.set(Mood::Honest);
+        is_held
+    }
+
+    async fn find(&self, collection: &str, filter: &str) -> Vec<Value> {
+        self.superuser.find(collection, filter).await.unwrap()
+    }
+
+    /// Whether a person's check was decided: then all that follows from it is there, else nothing of it.
+    async fn is_decided(&self, user: &str) -> bool {
+        let profiles = self.find("profiles", &format!("user_id=\"{user}\"")).await;
+        let Some(profile) = profiles.first() else { return false };
+        let of_profile = format!("profile={}", profile["id"]);
+        let checks = self.find("checks", &of_profile).await;
+        let decided = checks.iter().filter(|check| check["status"] == "verified").count();
+        let mut counts = Vec::new();
+        for collection in ["verification_history", "status_history", "webhook_deliveries"] {
+            counts.push(self.find(collection, &of_profile).await.len());
+        }
+        assert_eq!(counts, vec![decided; 3], "{checks:?}");
+        let status = if decided > 0 { "verified" } else { "unverified" };
+        assert_eq!(profile["verification_status"], status);
+        assert!(decided < 2);
+        decided == 1
+    }
+
+    /// Lets the time pass that a lease lasts, and that a check may take.
+    async fn wait(&mut self) {
+        const AGE: &str = "
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as database:
+    past = '2026-01-01 00:00:00.000Z'
+    database.execute(\"UPDATE webhook_deliveries SET leased_until = ? WHERE leased_until != ''\", (past,))
+    database.execute(\"UPDATE webhook_deliveries SET next_attempt = ? WHERE state = 'pending'\", (past,))
+    database.execute(\"UPDATE checks SET created = ? WHERE status = 'processing'\", (past,))
+";
+        self.server.down();
+        let mut python = tokio::process::Command::new(root().join(".venv/bin/python"));
+        let aged = python.args(["-c", AGE]).arg(self.server.data().join("data.db")).output().await.unwrap();
+        assert!(aged.status.success(), "{aged:?}");
+        self.server.up().unwrap();
+        self.superuser = self.server.superuser().await.unwrap();
+    }
+}
+
+fn media() -> (Vec<u8>, Vec<u8>) {
+    let anna = json!({ "person": "anna" });
+    (selfie(&anna), photo(&anna))
+}
+
+fn submission(url: &str, user: &str) -> reqwest::RequestBuilder {
+    let (video, image) = media();
+    let form = Form::new()
+        .text("api_key", SECRET_KEY)
+        .text("user_identifier", user.to_owned())
+        .part("selfie_video", Part::bytes(video).file_name("selfie.webm"))
+        .part("id_photo", Part::bytes(image).file_name("id.jpg"));
+    Client::new().post(format!("{url}/verif/submit")).multipart(form)
+}
+
+#[tokio::test]
+async fn a_submission_that_is_killed_at_any_call_is_decided_whole_or_not_at_all_and_its_webhook_goes_out() {
+    let mut bench = Bench::new().await;
+    let mut expected = Vec::new();
+    let mut steps = 0;
+    for calls in 0.. {
+        let user = unique("user");
+        if !bench.kill(Mood::Before(calls), "submit-verification", |url| submission(url, &user)).await {
+            assert!(bench.is_decided(&user).await, "it was not killed");
+            expected.push(user);
+            steps = calls;
+            break;
+        }
+        assert!(!bench.is_decided(&user).await, "killed before call {calls}");
+        // The same submission works afterwards.
+        if calls % 2 == 0 {
+            let (video, image) = media();
+            let form = FormBody::new().text("api_key", SECRET_KEY).text("user_identifier", &user);
+            let form = form.file("selfie_video", &video).file("id_photo", &image);
+            assert_eq!(bench.app.post("/verif/submit").form(form).send().await.status, 200);
+            assert!(bench.is_decided(&user).await);
+            expected.push(user);
+        }
+    }
+    assert!(steps >= 5, "signing in, the key, the profile, the check, the partners, the outcome: {steps}");
+    // The last call is the outcome: PocketBase has written it, and the process never learns that.
+    let user = unique("user");
+    assert!(bench.kill(Mood::Behind(steps - 1), "submit-verification", |url| submission(url, &user)).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(bench.is_decided(&user).await);
+    expected.push(user);
+
+    bench.wait().await;
+    let (_, abandoned) = bench.app.sweep().await;
+    let processing = bench.find("checks", "status=\"processing\"").await;
+    assert!(abandoned > 0 && processing.is_empty(), "the sweep ends what was abandoned: {abandoned}, {processing:?}");
+    let told: Vec<_> = bench.receiver.received().iter().map(|received| received.json()["user_identifier"].clone()).collect();
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    assert!(expected.iter().all(|user| told.contains(&json!(user))), "{told:?} {expected:?}");
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_killed_at_any_call_is_delivered_all_the_same() {
+    let mut bench = Bench::new().await;
+    let invoke = |url: &str, id: &str| {
+        let event = json!({ "Records": [{ "messageId": "1", "body": id }] });
+        Client::new().post(format!("{url}/2015-03-31/functions/deliver-webhook/invocations")).json(&event)
+    };
+    let mut killed = 0;
+    for calls in 0.. {
+        let user = unique("user");
+        let (video, image) = media();
+        let form = FormBody::new().text("api_key", SECRET_KEY).text("user_identifier", &user);
+        let form = form.file("selfie_video", &video).file("id_photo", &image);
+        assert_eq!(bench.app.post("/verif/submit").form(form).send().await.status, 200);
+        let delivery = bench.find("webhook_deliveries", "state=\"pending\"").await.remove(0);
+        let id = delivery["id"].as_str().unwrap().to_owned();
+        let is_held = bench.kill(Mood::Before(calls), "deliver-webhook", |url| invoke(url, &id)).await;
+        if is_held {
+            bench.wait().await;
+            bench.app.sweep().await;
+        }
+        killed += usize::from(is_held);
+        assert_eq!(bench.find("webhook_deliveries", &format!("id=\"{id}\"")).await[0]["state"], "delivered", "{calls}");
+        let received = bench.receiver.received();
+        // Twice when it was killed between sending it and writing that down; always under one id.
+        assert!((1..=2).contains(&received.len()), "{calls}: {}", received.len());
+        assert!(received.iter().all(|received| received.header("webhook-id") == format!("msg_{id}")));
+        if !is_held {
+            break;
+        }
+    }
+    assert!(killed >= 4, "signing in, the queue, the lease, what became of it: {killed}");
+
+    // And while the endpoint has it.
+    let (video, image) = media();
+    let form = FormBody::new().text("api_key", SECRET_KEY).text("user_identifier", &unique("user"));
+    let form = form.file("selfie_video", &video).file("id_photo", &image);
+    assert_eq!(bench.app.post("/verif/submit").form(form).send().await.status, 200);
+    let id = bench.find("webhook_deliveries", "state=\"pending\"").await[0]["id"].as_str().unwrap().to_owned();
+    bench.receiver.reply([Reply::Silence]);
+    let stack = Stack::with(&bench.server.url, 1, bench.variables.clone()).await;
+    let request = tokio::spawn(invoke(&stack.url, &id).send());
+    let arrived = async {
+        while bench.receiver.received().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), arrived).await.expect("it is sent");
+    stack.kill("deliver-webhook");
+    request.abort();
+    // Nobody else has it while the dead process's lease lasts.
+    bench.app.sweep().await;
+    assert!(bench.receiver.received().is_empty());
+    bench.wait().await;
+    bench.app.sweep().await;
+    assert_eq!(bench.receiver.received().len(), 1);
+    assert_eq!(bench.find("webhook_deliveries", "state=\"pending\"").await, Vec::<Value>::new());
+}
