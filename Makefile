@@ -7,6 +7,7 @@ export PB_PORT ?= 8090
 export STANDINS_PORT ?= 8091
 export MOTO_PORT ?= 8092
 export RECEIVER_PORT ?= 8093
+export PB_DATA ?= .run/pb_data
 export POCKETBASE_URL ?= http://127.0.0.1:$(PB_PORT)
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT,
 	cargo build --workspace
 	@$(WITH_ENV) target/debug/local preflight
 	@mkdir -p .run
-	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir .run/pb_data --migrationsDir migrations' >/dev/null
+	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir $(PB_DATA) --migrationsDir migrations' >/dev/null
 	@exec .venv/bin/honcho start
 
 .PHONY: demo

@@ -1,10 +1,7 @@
-"""A real browser with a fake camera walks through the hosted page of a running API.
+"""A real browser with a fake camera walks through the hosted page of a real stack, which `make run` starts for it on ports of its own.
 
-API_URL          where the API answers, https or loopback: browsers give a camera to no other page
-PUBLISHABLE_KEY  the partner's publishable key
-CAMERA_FILE      the video the fake camera shows (.mjpeg or .y4m)
-SPECIMENS        folder with id-same.jpg, id-other.jpg, id-instructions.jpg
-SCREENSHOTS      where the pictures of every step go (default /tmp/screens)
+API_URL          a stack that runs already, with PUBLISHABLE_KEY
+SCREENSHOTS      where the pictures of every step go (.run/screenshots)
 CHROMIUM         the browser; else the installed chromium, else Playwright's own
 """
 
@@ -13,6 +10,13 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -20,11 +24,25 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-API_URL = os.environ.get("API_URL", "http://127.0.0.1:9000").rstrip("/")
-SPECIMENS = Path(os.environ.get("SPECIMENS", "specimens"))
-SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "/tmp/screens"))
-PAGE_FOLDER = Path(os.environ.get("PAGE_FOLDER", Path(__file__).parents[2] / "functions/verification-page/page"))
+ROOT = Path(__file__).parents[2]
+SPECIMENS = ROOT / ".run/specimens"
+SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", ROOT / ".run/screenshots"))
+PAGE_FOLDER = ROOT / "functions/verification-page/page"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+PORTS = ["API_PORT", "PB_PORT", "STANDINS_PORT", "MOTO_PORT", "RECEIVER_PORT"]
+
+
+def free_ports():
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    ports = {name: str(listener.getsockname()[1]) for name, listener in zip(PORTS, sockets)}
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+STACK = {} if "API_URL" in os.environ else free_ports()
+API_URL = os.environ.get("API_URL") or f"http://127.0.0.1:{STACK['API_PORT']}"
+PUBLISHABLE_KEY = os.environ.get("PUBLISHABLE_KEY", "pk_development_partner_publishable")
 OUTCOME_TIMEOUT = 40_000
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
@@ -38,18 +56,58 @@ ARGUMENTS = [
 
 def open_link(user_identifier):
     """The link a partner sends a person's browser to."""
-    return f"{API_URL}/verif/?" + urlencode({"api_key": os.environ["PUBLISHABLE_KEY"], "user_identifier": user_identifier})
+    return f"{API_URL}/verif/?" + urlencode({"api_key": PUBLISHABLE_KEY, "user_identifier": user_identifier})
 
 
 def messages(language="en"):
     return json.loads((PAGE_FOLDER / "messages" / f"{language}.json").read_text("utf-8"))
 
 
+def is_up():
+    """Whether the page is served and can upload: the bucket is made last."""
+    try:
+        with urllib.request.urlopen(open_link("somebody"), timeout=60):
+            pass
+        with urllib.request.urlopen(f"http://127.0.0.1:{STACK['MOTO_PORT']}/identivia-uploads", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stack():
+    """Everything that `make run` has, with data of its own, until the tests are over."""
+    if not STACK:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w+") as log:
+        variables = {**os.environ, **STACK, "PB_DATA": f"{folder}/pb_data"}
+        # A session of its own, so that all of it gets the signal.
+        make = subprocess.Popen(["make", "run"], cwd=ROOT, env=variables, stdout=log, stderr=log, start_new_session=True)
+        try:
+            for _ in range(180):
+                if is_up():
+                    break
+                if make.poll() is not None:
+                    break
+                time.sleep(1)
+            else:
+                raise AssertionError("the stack does not come up")
+            if make.poll() is not None:
+                log.seek(0)
+                raise AssertionError(f"the stack ended:\n{log.read()}")
+            yield
+        finally:
+            os.killpg(make.pid, signal.SIGINT)
+            try:
+                make.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(make.pid, signal.SIGKILL)
+
+
 @pytest.fixture(scope="session")
-def browser():
-    arguments = [*ARGUMENTS]
-    if camera := os.environ.get("CAMERA_FILE"):
-        arguments.append(f"--use-file-for-fake-video-capture={camera}")
+def browser(stack):
+    arguments = [*ARGUMENTS, f"--use-file-for-fake-video-capture={SPECIMENS}/selfie.mjpeg"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
