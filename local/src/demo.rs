@@ -16,7 +16,8 @@ use crate::pocketbase::Superuser;
 /// # Errors
 /// When a step does not get the answer that the API promises.
 pub async fn run(api: &str, standins: &str, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
-    let http = Client::builder().timeout(Duration::from_secs(60)).redirect(reqwest::redirect::Policy::none()).build()?;
+    let http =
+        Client::builder().timeout(Duration::from_secs(60)).redirect(reqwest::redirect::Policy::none()).build()?;
     let receiver = format!("http://127.0.0.1:{}", env.require("RECEIVER_PORT")?);
     let demo = Demo { http, api, standins, receiver: &receiver, specimens };
     let key = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()).unwrap_or_default();
@@ -197,7 +198,8 @@ impl Demo<'_> {
     async fn open(&self, link: &str) -> Result<String, Error> {
         let response = self.request(Method::GET, link).send().await?;
         println!("{}", response.status());
-        let location = response.headers().get("location").and_then(|location| location.to_str().ok()).unwrap_or_default();
+        let location =
+            response.headers().get("location").and_then(|location| location.to_str().ok()).unwrap_or_default();
         let token = location.strip_prefix("/verif/?token=").ok_or_else(|| Error::new("no redirect to the page"))?;
         println!("location: /verif/?token={}…", token.get(..20).unwrap_or_default());
         Ok(token.to_owned())
@@ -227,7 +229,9 @@ impl Demo<'_> {
     async fn wait_for_webhook(&self, check_id: &str) -> Result<(), Error> {
         for _ in 0..60 {
             let received: Vec<Value> = self.http.get(self.receiver).send().await?.json().await?;
-            let found = received.iter().find(|webhook| webhook.pointer("/body/check_id").and_then(Value::as_str) == Some(check_id));
+            let found = received
+                .iter()
+                .find(|webhook| webhook.pointer("/body/check_id").and_then(Value::as_str) == Some(check_id));
             if let Some(webhook) = found {
                 println!("received, and its signature is good:\n{}", pretty(webhook));
                 return Ok(());

@@ -9,8 +9,9 @@ use local::standins::{self, StandIns};
 use local::{Error, demo, partner, receiver, seed, storage, triggers};
 use shared::auth::TokenIssuer;
 use shared::config::{
-    ApiKeySettings, AttemptSettings, AwsSettings, DecisionSettings, Env, FaceComparison, FingerprintSettings, JwtSettings, LinkSettings,
-    LivenessSettings, OpenAiSettings, PocketBaseSettings, PublicSettings, SecretsSettings, StorageSettings, TokenClientSettings, WebhookSettings,
+    ApiKeySettings, AttemptSettings, AwsSettings, DecisionSettings, Env, FaceComparison, FingerprintSettings,
+    JwtSettings, LinkSettings, LivenessSettings, OpenAiSettings, PocketBaseSettings, PublicSettings, SecretsSettings,
+    StorageSettings, TokenClientSettings, WebhookSettings,
 };
 use tokio::net::TcpListener;
 use webhooks::WebhookPolicy;
@@ -119,10 +120,8 @@ fn stand_in_variables(env: &Env) -> Result<Vec<(&'static str, String)>, Error> {
     let (standins, moto) = (format!("http://127.0.0.1:{}", env.require("STANDINS_PORT")?), moto_url(env)?);
     let mut variables = standins::variables(env, &standins, &moto);
     if variables.iter().any(|(name, _)| *name == "AWS_ENDPOINT_URL") {
-        variables.extend([
-            ("UPLOADS_BUCKET", storage::BUCKET.to_owned()),
-            ("WEBHOOK_QUEUE_URL", storage::queue_url(&moto)),
-        ]);
+        variables
+            .extend([("UPLOADS_BUCKET", storage::BUCKET.to_owned()), ("WEBHOOK_QUEUE_URL", storage::queue_url(&moto))]);
     }
     if env.get("FFMPEG_PATH").is_none() {
         variables.push(("FFMPEG_PATH", local::server::root().join(".venv/bin/ffmpeg").display().to_string()));

@@ -190,9 +190,9 @@ pub async fn run(superuser: &Superuser, policy: WebhookPolicy, action: &Action) 
             let mut theme = serde_json::Map::new();
             for (field, colour) in colours {
                 if let Some(colour) = colour {
-                    let is_colour = colour.strip_prefix('#').is_some_and(|hex| {
-                        hex.len() == 6 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
-                    });
+                    let is_colour = colour
+                        .strip_prefix('#')
+                        .is_some_and(|hex| hex.len() == 6 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
                     if !is_colour {
                         return Err(Error::new(format!("--{field} must be a colour as #rrggbb")));
                     }

@@ -28,7 +28,8 @@ struct Receiver {
 /// # Errors
 /// When the secret is malformed, or the listener breaks.
 pub async fn serve(listener: TcpListener, secret: &str) -> Result<(), Error> {
-    let webhook = Webhook::new(secret).map_err(|_| Error::new("DEV_PARTNER_SIGNING_SECRET must be whsec_ and Base64"))?;
+    let webhook =
+        Webhook::new(secret).map_err(|_| Error::new("DEV_PARTNER_SIGNING_SECRET must be whsec_ and Base64"))?;
     let receiver = Receiver { webhook: Arc::new(webhook), received: Arc::default() };
     let router = Router::new().route("/webhook", post(receive)).route("/", get(list)).with_state(receiver);
     axum::serve(listener, router).await.map_err(|error| Error::new(error.to_string()))
@@ -42,7 +43,10 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     }
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-    println!("webhook {id}, its signature is good\n{}", serde_json::to_string_pretty(&shortened(&body)).unwrap_or_default());
+    println!(
+        "webhook {id}, its signature is good\n{}",
+        serde_json::to_string_pretty(&shortened(&body)).unwrap_or_default()
+    );
     let mut received = receiver.received.lock().unwrap_or_else(PoisonError::into_inner);
     // The same id comes again when an answer was lost: it is the same webhook.
     if !received.iter().any(|known| known.get("webhook_id").and_then(Value::as_str) == Some(id)) {

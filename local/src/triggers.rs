@@ -11,10 +11,8 @@ use crate::Error;
 use crate::storage::{make_queue, queue_client};
 
 /// The schedules, as in template.yaml.
-const SCHEDULES: [(&str, Duration); 2] = [
-    ("sweep-webhooks", Duration::from_secs(60)),
-    ("enforce-retention", Duration::from_secs(24 * 3_600)),
-];
+const SCHEDULES: [(&str, Duration); 2] =
+    [("sweep-webhooks", Duration::from_secs(60)), ("enforce-retention", Duration::from_secs(24 * 3_600))];
 
 /// How long a message is hidden while it is being handled.
 const VISIBILITY_SECONDS: i32 = 60;
@@ -46,7 +44,8 @@ async fn schedule(http: &Http, api: &str, function: &str, every: Duration) {
     ticks.reset_at(Instant::now() + Duration::from_secs(20).min(every));
     loop {
         ticks.tick().await;
-        let event = json!({ "version": "2.0", "source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": {} });
+        let event =
+            json!({ "version": "2.0", "source": "aws.scheduler", "detail-type": "Scheduled Event", "detail": {} });
         if let Err(error) = invoke(http, api, function, &event).await {
             eprintln!("{function}: {error}");
         }

@@ -102,8 +102,7 @@ async fn call_with(app: &App, route: &str, id: &str, session: &str, credential: 
 /// A webhook about a profile of team_123, which nobody delivers.
 async fn delivery(profile: &str) -> String {
     let superuser = shared().await.superuser().await.unwrap();
-    let partner =
-        json!({ "name": unique("partner"), "team": "team_123", "active": true, "webhook_url": "https://partner.example" });
+    let partner = json!({ "name": unique("partner"), "team": "team_123", "active": true, "webhook_url": "https://partner.example" });
     superuser.create("partners", partner.clone()).await.unwrap();
     let partner = superuser.find("partners", &format!("name={}", partner["name"])).await.unwrap()[0]["id"].clone();
     let delivery = json!({

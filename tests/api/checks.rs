@@ -98,7 +98,10 @@ async fn a_person_who_is_who_they_say_is_verified_with_uploads_and_a_flow_token(
     assert_eq!((again.status, again.text("/error")), (409, "Profile already decided".to_owned()));
     let token = bench.app.token("postman").await;
     let read = bench.app.get(&format!("/api/profiles/{}", bench.id)).bearer(&token).send().await;
-    assert_eq!((read.text("/data/status"), read.text("/data/verification_status")), ("verified".into(), "verified".into()));
+    assert_eq!(
+        (read.text("/data/status"), read.text("/data/verification_status")),
+        ("verified".into(), "verified".into())
+    );
 }
 
 #[tokio::test]
@@ -139,10 +142,9 @@ async fn rekognition_compares_as_well_and_alone() {
     assert_eq!(rejected.text("/result/status"), "rejected", "{rejected:?}");
     assert_eq!(rejected.text("/result/faceComparison/method"), "rekognition");
     assert!(bench.app.standins.requests().iter().all(|request| request.get("chat").is_none()));
-    for (document, status, factor) in [
-        (anna(), "verified", None),
-        (json!({ "person": "anna", "faces": 0 }), "pending", Some("id_face_not_clear")),
-    ] {
+    for (document, status, factor) in
+        [(anna(), "verified", None), (json!({ "person": "anna", "faces": 0 }), "pending", Some("id_face_not_clear"))]
+    {
         let bench = Bench::with(&[("FACE_COMPARISON", "rekognition")]).await;
         let answer = bench.submit(&anna(), &document).await;
         assert_eq!(answer.text("/result/status"), status, "{answer:?}");
@@ -231,7 +233,11 @@ async fn a_model_that_refuses_or_rambles_decides_nothing() {
         assert_eq!(answer.status, 200, "the document chooses: {answer:?}");
         let bench = Bench::with(&[NO_REKOGNITION]).await;
         let answer = bench.submit(&anna(), &json!({ "person": "anna", "simulate": said })).await;
-        assert_eq!((answer.status, answer.text("/error")), (500, "Verification processing failed".to_owned()), "{said}");
+        assert_eq!(
+            (answer.status, answer.text("/error")),
+            (500, "Verification processing failed".to_owned()),
+            "{said}"
+        );
         bench.assert_undecided().await;
     }
 }
@@ -267,7 +273,11 @@ async fn the_errors_are_those_of_the_contract() {
         (media().text("user_id", &user).text("api_key", "nonsense"), 401, "Invalid API key"),
         (media().text("user_id", &user).text("api_key", "sk_nobody"), 401, "Invalid API key"),
         (media().text("api_key", SECRET_KEY), 400, "User identifier is required"),
-        (FormBody::new().text("api_key", SECRET_KEY).text("user_id", &user), 400, "Both selfie video and ID photo are required"),
+        (
+            FormBody::new().text("api_key", SECRET_KEY).text("user_id", &user),
+            400,
+            "Both selfie video and ID photo are required",
+        ),
         (media().text("user_id", &user).text("api_key", PUBLISHABLE_KEY), 403, "Insufficient scope"),
     ] {
         let answer = post().form(form).send().await;

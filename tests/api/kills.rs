@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use crate::stack::Stack;
 use crate::support::{
-    App, FormBody, Mood, Proxy, Queue, Receiver, Reply, SECRET_KEY, Storage, own_server, photo, root, selfie, stand_ins, unique,
+    App, FormBody, Mood, Proxy, Queue, Receiver, Reply, SECRET_KEY, Storage, own_server, photo, root, selfie,
+    stand_ins, unique,
 };
 
 struct Bench {
@@ -43,7 +44,8 @@ impl Bench {
         let (_, standins) = stand_ins();
         let own = storage.variables().into_iter().chain(queue.variables()).chain([("ALLOW_PRIVATE_WEBHOOKS", "true")]);
         let own: Vec<_> = own.map(|(name, value)| (name, value.to_owned())).collect();
-        let mut variables = local::standins::variables(&shared::config::Env::default(), &standins, "http://127.0.0.1:1");
+        let mut variables =
+            local::standins::variables(&shared::config::Env::default(), &standins, "http://127.0.0.1:1");
         variables.extend(own.clone());
         let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let app = App::at(&server.url, &own);
@@ -165,7 +167,8 @@ async fn a_submission_that_is_killed_at_any_call_is_decided_whole_or_not_at_all_
     let (_, abandoned) = bench.app.sweep().await;
     let processing = bench.find("checks", "status=\"processing\"").await;
     assert!(abandoned > 0 && processing.is_empty(), "the sweep ends what was abandoned: {abandoned}, {processing:?}");
-    let told: Vec<_> = bench.receiver.received().iter().map(|received| received.json()["user_identifier"].clone()).collect();
+    let told: Vec<_> =
+        bench.receiver.received().iter().map(|received| received.json()["user_identifier"].clone()).collect();
     assert_eq!(told.len(), expected.len(), "{told:?}");
     assert!(expected.iter().all(|user| told.contains(&json!(user))), "{told:?} {expected:?}");
 }

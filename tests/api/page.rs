@@ -4,7 +4,9 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use shared::auth::hash_api_key;
 
-use crate::support::{Answer, App, FormBody, JWT_SECRET, PUBLISHABLE_KEY, SECRET_KEY, STATIC_KEY, Storage, shared, unique};
+use crate::support::{
+    Answer, App, FormBody, JWT_SECRET, PUBLISHABLE_KEY, SECRET_KEY, STATIC_KEY, Storage, shared, unique,
+};
 
 /// The link that a redirect leads to.
 fn location(answer: &Answer) -> String {
@@ -26,19 +28,27 @@ async fn a_publishable_key_is_exchanged_for_a_flow_token_of_one_person() {
     let storage = Storage::new().await;
     let app = App::with(&storage.variables()).await;
     let user = unique("user");
-    let link = format!("/verif/?api_key={PUBLISHABLE_KEY}&user_identifier={user}&user_email=anna@example.com&user_phone=%2B65");
+    let link = format!(
+        "/verif/?api_key={PUBLISHABLE_KEY}&user_identifier={user}&user_email=anna@example.com&user_phone=%2B65"
+    );
     let first = app.get(&link).send().await;
     let target = location(&first);
     assert!(target.starts_with("/verif/?token=") && !target.contains(PUBLISHABLE_KEY) && !target.contains(&user));
     assert_eq!((first.header("cache-control"), first.header("referrer-policy")), ("no-store", "no-referrer"));
     let superuser = shared().await.superuser().await.unwrap();
     let profile = superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap().remove(0);
-    assert_eq!((&profile["team"], &profile["email"], &profile["phone_number"]), (&json!("team_123"), &json!("anna@example.com"), &json!("+65")));
+    assert_eq!(
+        (&profile["team"], &profile["email"], &profile["phone_number"]),
+        (&json!("team_123"), &json!("anna@example.com"), &json!("+65"))
+    );
 
     let page = app.get(&target).header("accept-language", "de-AT,en;q=0.5").send().await;
     assert_eq!((page.status, page.header("cache-control")), (200, "no-store"), "{page:?}");
     let given = settings(&page);
-    assert_eq!((&given["userIdentifier"], &given["language"], &given["problem"]), (&json!(user), &json!("de"), &Value::Null));
+    assert_eq!(
+        (&given["userIdentifier"], &given["language"], &given["problem"]),
+        (&json!(user), &json!("de"), &Value::Null)
+    );
     assert_eq!(given["partner"]["name"], "Development partner");
     let policy = page.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; script-src 'nonce-") && !policy.contains("unsafe"), "{policy}");
@@ -104,7 +114,8 @@ async fn a_link_that_cannot_be_used_says_so_to_the_person() {
     assert_eq!(problem(&flow).await, (409, "decided".to_owned()));
     // Nor does a publishable key reopen it.
     let superuser = shared().await.superuser().await.unwrap();
-    let user = superuser.find("profiles", &format!("id=\"{id}\"")).await.unwrap()[0]["user_id"].as_str().unwrap().to_owned();
+    let user =
+        superuser.find("profiles", &format!("id=\"{id}\"")).await.unwrap()[0]["user_id"].as_str().unwrap().to_owned();
     let page = app.get(&format!("/verif/?api_key={PUBLISHABLE_KEY}&user_identifier={user}")).send().await;
     assert_eq!((page.status, &settings(&page)["problem"]), (409, &json!("decided")));
     assert!(settings(&page)["token"].is_null());
@@ -129,14 +140,19 @@ async fn a_hostile_partner_record_stays_text() {
     let html = page.body.as_str().unwrap();
     assert!(!html.contains("alert(1)</script>") && !html.contains("alert(2)") && !html.contains("evil.example"));
     assert_eq!(html.matches("<script").count(), html.matches("</script>").count());
-    assert_eq!((&settings(&page)["partner"]["name"], &settings(&page)["partner"]["logo"]), (&json!(name), &Value::Null));
+    assert_eq!(
+        (&settings(&page)["partner"]["name"], &settings(&page)["partner"]["logo"]),
+        (&json!(name), &Value::Null)
+    );
 }
 
 #[tokio::test]
 async fn a_partners_look_is_that_of_the_key_or_of_the_team() {
     let superuser = shared().await.superuser().await.unwrap();
     let (key, team) = (unique("pk_"), unique("team"));
-    for (name, own) in [("First of the team", json!({})), ("Second", json!({ "publishable_key_hash": hash_api_key(&key) }))] {
+    for (name, own) in
+        [("First of the team", json!({})), ("Second", json!({ "publishable_key_hash": hash_api_key(&key) }))]
+    {
         let mut partner = json!({ "name": name, "team": team, "active": true, "theme": { "primary": "#00695c" } });
         partner.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
         superuser.create("partners", partner).await.unwrap();

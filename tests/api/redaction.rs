@@ -270,7 +270,8 @@ async fn uploads_checks_and_webhooks_of_a_person_go_as_well() {
         .file("selfie_video", &selfie(&said))
         .file("id_photo", &photo(&said));
     assert_eq!(app.post("/verif/submit").key(&key).form(form).send().await.status, 200);
-    let id = superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap()[0]["id"].as_str().unwrap().to_owned();
+    let id =
+        superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap()[0]["id"].as_str().unwrap().to_owned();
     let upload = json!({ "field": "id_photo", "contentType": "image/png", "size": PNG.len(), "profileId": id });
     let upload = app.post("/api/uploads").key(&key).json(&upload).send().await;
     assert_eq!(send_form(&upload.body, PNG).await, 204);
@@ -284,8 +285,10 @@ async fn uploads_checks_and_webhooks_of_a_person_go_as_well() {
     assert_eq!(storage.keys(&prefix).await, Vec::<String>::new());
     let filter = format!("profile=\"{id}\"");
     assert_eq!(superuser.find("uploads", &filter).await.unwrap(), Vec::<Value>::new());
-    let (checks, deliveries) =
-        (superuser.find("checks", &filter).await.unwrap(), superuser.find("webhook_deliveries", &filter).await.unwrap());
+    let (checks, deliveries) = (
+        superuser.find("checks", &filter).await.unwrap(),
+        superuser.find("webhook_deliveries", &filter).await.unwrap(),
+    );
     assert_eq!((checks.len(), deliveries.len()), (1, 2));
     assert_eq!(checks[0]["status"], "verified", "the decision stays");
     for record in checks.iter().chain(&deliveries) {

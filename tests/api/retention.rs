@@ -68,7 +68,8 @@ impl Bench {
         s3.deletions.store(usize::MAX, Ordering::SeqCst);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(pass).layer(axum::extract::DefaultBodyLimit::disable()).with_state(s3.clone());
+        let router =
+            Router::new().fallback(pass).layer(axum::extract::DefaultBodyLimit::disable()).with_state(s3.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { server, superuser, s3, url, bucket }
     }
@@ -120,7 +121,8 @@ with sqlite3.connect(sys.argv[1]) as database:
     async fn left(&self) -> [usize; 4] {
         let count = async |collection: &str, fields: &[&str]| {
             let records = self.superuser.find(collection, "").await.unwrap();
-            let holds = |record: &&Value| fields.iter().any(|field| record[*field] != "" && record[*field] != json!([]));
+            let holds =
+                |record: &&Value| fields.iter().any(|field| record[*field] != "" && record[*field] != json!([]));
             records.iter().filter(holds).count()
         };
         [

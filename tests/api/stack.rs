@@ -11,7 +11,9 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{App, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, root, shared, unique, variables};
+use crate::support::{
+    App, FormBody, JPEG, MP4, Mood, Proxy, STATIC_KEY, Stage, Storage, root, shared, unique, variables,
+};
 
 /// `cargo lambda watch`, gone when the tests end however they end.
 pub struct Stack {
@@ -185,5 +187,35 @@ async fn a_function_with_a_bad_setting_does_not_start_and_says_which() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(complaint), "{function}: {said}");
         assert!(value.is_empty() || !said.contains(value), "{said}");
+    }
+}
+
+/// A video of 50 MB goes from the bucket to PocketBase through a process that never holds it.
+#[tokio::test]
+async fn a_large_upload_is_stored_without_being_held_in_memory() {
+    let storage = Storage::new().await;
+    let own = storage.variables().into_iter().chain([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")]);
+    let own: Vec<_> = own.map(|(name, value)| (name, value.to_owned())).collect();
+    let stack = Stack::with(&shared().await.url, 1, own).await;
+    let app = App::with(&storage.variables()).await;
+    let (id, flow) = app.profile("postman").await;
+    let mut video = MP4.to_vec();
+    video.resize(50 * 1024 * 1024, 0x55);
+    let text = app.upload(&flow, "facial_video", "video/mp4", &video).await;
+    drop(video);
+    let form = Form::new().text("facial_video", text);
+    let request = Client::new().patch(format!("{}/api/profiles/{id}", stack.url)).bearer_auth(&flow).multipart(form);
+    let (status, updated) = answer(request).await;
+    assert_eq!(status, 200, "{updated}");
+    let mut find = Command::new("find");
+    find.arg(shared().await.data().join("storage")).args(["-path", &format!("*/{id}/*"), "-size", "52428800c"]);
+    assert_eq!(String::from_utf8_lossy(&find.output().unwrap().stdout).lines().count(), 1, "it is stored whole");
+    for process in stack.processes("update-profile") {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let peak =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+        let megabytes = peak.unwrap() / 1024;
+        println!("update-profile had at most {megabytes} MB resident");
+        assert!(megabytes < 64, "{megabytes} MB");
     }
 }

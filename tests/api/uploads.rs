@@ -178,7 +178,8 @@ async fn an_upload_that_two_requests_store_at_once_is_stored_once() {
 #[tokio::test]
 async fn a_form_says_what_s3_has_to_check() {
     let bench = Bench::new().await;
-    let made = bench.app.announce("facial_video", "Video/WebM; codecs=vp9", 52_428_800).bearer(&bench.flow).send().await;
+    let made =
+        bench.app.announce("facial_video", "Video/WebM; codecs=vp9", 52_428_800).bearer(&bench.flow).send().await;
     assert_eq!(made.status, 201, "{made:?}");
     assert_eq!(made.header("cache-control"), "no-store");
     let fields = &made.body["fields"];
@@ -199,7 +200,8 @@ async fn a_form_says_what_s3_has_to_check() {
     }
     // moto checks no signature: botocore, which signs for S3 in Python, has to come to the same one.
     let (policy, date) = (fields["policy"].as_str().unwrap(), fields["x-amz-date"].as_str().unwrap());
-    let signed = tokio::process::Command::new(root().join(".venv/bin/python")).args(["-c", BOTOCORE, policy, date]).output();
+    let signed =
+        tokio::process::Command::new(root().join(".venv/bin/python")).args(["-c", BOTOCORE, policy, date]).output();
     let signed = signed.await.unwrap();
     assert_eq!(String::from_utf8_lossy(&signed.stdout).trim(), fields["x-amz-signature"], "{signed:?}");
 }
@@ -284,10 +286,15 @@ async fn storing_an_upload_takes_three_calls_of_pocketbase() {
     let (id, flow) = app.profile("postman").await;
     let text = app.upload(&flow, "document_front", "image/png", PNG).await;
     // The function signs in when it starts.
-    app.patch(&format!("/api/profiles/{id}")).bearer(&flow).form(FormBody::new().file("facial_photo", PNG)).send().await;
+    app.patch(&format!("/api/profiles/{id}"))
+        .bearer(&flow)
+        .form(FormBody::new().file("facial_photo", PNG))
+        .send()
+        .await;
     proxy.calls();
     let form = FormBody::new().text("document_front", &text);
     assert_eq!(app.patch(&format!("/api/profiles/{id}")).bearer(&flow).form(form).send().await.status, 200);
-    let calls = ["GET /api/collections/profile_overview/records", "GET /api/collections/uploads/records", "POST /api/batch"];
+    let calls =
+        ["GET /api/collections/profile_overview/records", "GET /api/collections/uploads/records", "POST /api/batch"];
     assert_eq!(proxy.calls(), calls);
 }

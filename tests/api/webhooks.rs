@@ -29,15 +29,23 @@ impl Bench {
     }
 
     async fn with(events: &[&str], own: &[(&str, &str)]) -> Self {
-        let (server, storage, queue, receiver) = (own_server().await, Storage::new().await, Queue::new().await, Receiver::new().await);
+        let (server, storage, queue, receiver) =
+            (own_server().await, Storage::new().await, Queue::new().await, Receiver::new().await);
         let superuser = server.superuser().await.unwrap();
         let (partner, key) = (unique("partner"), unique("sk_"));
-        let record = json!({ "name": partner, "team": "team_123", "active": true, "secret_key_hash": hash_api_key(&key) });
+        let record =
+            json!({ "name": partner, "team": "team_123", "active": true, "secret_key_hash": hash_api_key(&key) });
         superuser.create("partners", record).await.unwrap();
         let app = App::at(&server.url, &[&storage.variables()[..], &queue.variables(), own].concat());
         let bench = Self { server, superuser, app, queue, receiver, partner, key };
         let url = bench.receiver.url.clone();
-        bench.say(Action::Webhook { name: bench.partner.clone(), url, events: events.iter().map(|event| (*event).to_owned()).collect() }).await;
+        bench
+            .say(Action::Webhook {
+                name: bench.partner.clone(),
+                url,
+                events: events.iter().map(|event| (*event).to_owned()).collect(),
+            })
+            .await;
         bench
     }
 
@@ -49,7 +57,8 @@ impl Bench {
     /// A check of somebody; its id, and the profile's.
     async fn check(&self, user: &str) -> (String, String) {
         let said = json!({ "person": "anna" });
-        let form = FormBody::new().text("user_id", user).file("selfie_video", &selfie(&said)).file("id_photo", &photo(&said));
+        let form =
+            FormBody::new().text("user_id", user).file("selfie_video", &selfie(&said)).file("id_photo", &photo(&said));
         let answer = self.app.post("/verif/submit").key(&self.key).form(form).send().await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let profile = self.superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap();
@@ -81,7 +90,8 @@ impl Bench {
     async fn wait(&self) {
         for delivery in self.deliveries().await {
             if delivery["state"] == "pending" {
-                self.change("webhook_deliveries", &delivery, json!({ "next_attempt": "2026-01-01 00:00:00.000Z" })).await;
+                self.change("webhook_deliveries", &delivery, json!({ "next_attempt": "2026-01-01 00:00:00.000Z" }))
+                    .await;
             }
         }
     }
@@ -179,8 +189,12 @@ async fn with_a_queue_that_loses_every_message_every_webhook_goes_out() {
     assert_eq!(bench.receiver.received().len(), 6);
     assert_eq!(bench.app.sweep().await, (0, 0));
     // And without any queue.
-    let app = App::at(&bench.server.url, &[&Storage::new().await.variables()[..], &[("ALLOW_PRIVATE_WEBHOOKS", "true")]].concat());
-    let form = FormBody::new().text("user_id", &unique("user")).file("selfie_video", &selfie(&json!({ "person": "anna" })));
+    let app = App::at(
+        &bench.server.url,
+        &[&Storage::new().await.variables()[..], &[("ALLOW_PRIVATE_WEBHOOKS", "true")]].concat(),
+    );
+    let form =
+        FormBody::new().text("user_id", &unique("user")).file("selfie_video", &selfie(&json!({ "person": "anna" })));
     let form = form.file("id_photo", &photo(&json!({ "person": "anna" })));
     assert_eq!(app.post("/verif/submit").key(SECRET_KEY).form(form).send().await.status, 200);
     app.sweep().await;
@@ -355,8 +369,14 @@ async fn nothing_is_sent_to_private_addresses() {
     for (url, why) in [
         (format!("http://127.0.0.1:{port}"), "the URL must be https, without user and password"),
         (format!("https://127.0.0.1:{port}"), "the URL leads to an address that is not of the public internet"),
-        (format!("https://[::ffff:127.0.0.1]:{port}"), "the URL leads to an address that is not of the public internet"),
-        ("https://169.254.169.254/latest/meta-data".to_owned(), "the URL leads to an address that is not of the public internet"),
+        (
+            format!("https://[::ffff:127.0.0.1]:{port}"),
+            "the URL leads to an address that is not of the public internet",
+        ),
+        (
+            "https://169.254.169.254/latest/meta-data".to_owned(),
+            "the URL leads to an address that is not of the public internet",
+        ),
         (format!("https://localhost:{port}"), "the URL leads to an address that is not of the public internet"),
     ] {
         bench.change("partners", &record, json!({ "webhook_url": url })).await;
@@ -366,7 +386,8 @@ async fn nothing_is_sent_to_private_addresses() {
         assert_eq!(delivery["attempts"].as_array().unwrap().last().unwrap()["error"], why, "{url}");
     }
     assert!(bench.receiver.received().is_empty());
-    let action = Action::Webhook { name: bench.partner.clone(), url: "https://10.0.0.1/".to_owned(), events: Vec::new() };
+    let action =
+        Action::Webhook { name: bench.partner.clone(), url: "https://10.0.0.1/".to_owned(), events: Vec::new() };
     assert!(run(&bench.superuser, WebhookPolicy { allow_private: false }, &action).await.is_err());
 }
 
@@ -382,7 +403,8 @@ async fn an_entry_in_the_status_history_is_told_to_who_asked_for_it() {
         assert_eq!(bench.app.post(&path).key(&bench.key).json(&entry).send().await.status, 201);
     }
     let bodies: Vec<_> = bench.bring().await.iter().map(Received::json).collect();
-    let changes: Vec<_> = bodies.iter().map(|body| (&body["data"]["previous_status"], &body["data"]["new_status"])).collect();
+    let changes: Vec<_> =
+        bodies.iter().map(|body| (&body["data"]["previous_status"], &body["data"]["new_status"])).collect();
     assert_eq!(changes, [(&json!("unverified"), &json!("pending")), (&json!("pending"), &json!("verified"))]);
     for body in &bodies {
         assert_eq!(body["type"], "profile.status_changed");
@@ -392,7 +414,10 @@ async fn an_entry_in_the_status_history_is_told_to_who_asked_for_it() {
     // Who has asked for that alone is told nothing else, and who has chosen nothing is not told that.
     let (_, _) = bench.check(&unique("user")).await;
     let told = bench.bring().await;
-    assert_eq!(told.iter().map(|received| received.json()["type"].clone()).collect::<Vec<_>>(), ["profile.status_changed"]);
+    assert_eq!(
+        told.iter().map(|received| received.json()["type"].clone()).collect::<Vec<_>>(),
+        ["profile.status_changed"]
+    );
     let other = Bench::new(&[]).await;
     let created = other.app.post("/api/profiles/create").key(&other.key).json(&json!({ "userID": user })).send().await;
     let entry = json!({ "previous_status": "unverified", "new_status": "pending", "notes": "By hand" });
@@ -408,12 +433,19 @@ async fn a_partner_lists_its_webhooks_sees_one_and_has_it_sent_again() {
     bench.receiver.reply([Reply::Status(500)]);
     bench.bring().await;
     bench.check(&unique("user")).await;
-    let list = async |query: &str| bench.app.get(&format!("/api/webhooks/deliveries{query}")).key(&bench.key).send().await;
+    let list =
+        async |query: &str| bench.app.get(&format!("/api/webhooks/deliveries{query}")).key(&bench.key).send().await;
     let all = list("").await;
-    assert_eq!((all.status, all.body["data"].as_array().unwrap().len(), &all.body["next_cursor"]), (200, 4, &Value::Null));
+    assert_eq!(
+        (all.status, all.body["data"].as_array().unwrap().len(), &all.body["next_cursor"]),
+        (200, 4, &Value::Null)
+    );
     let of_check = list(&format!("?check_id={check_id}")).await;
     assert_eq!(of_check.body["data"].as_array().unwrap().len(), 1);
-    assert_eq!((of_check.text("/data/0/event"), of_check.text("/data/0/state")), ("check.completed".into(), "pending".into()));
+    assert_eq!(
+        (of_check.text("/data/0/event"), of_check.text("/data/0/state")),
+        ("check.completed".into(), "pending".into())
+    );
     assert_eq!(of_check.body["data"][0]["attempts"][0]["status"], 500);
     let (mut pages, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -442,9 +474,15 @@ async fn a_partner_lists_its_webhooks_sees_one_and_has_it_sent_again() {
     let resend = || bench.app.post(&format!("{path}/resend")).key(&bench.key);
     assert_eq!(resend().send().await.status, 202);
     let [received] = &bench.bring().await[..] else { panic!("one webhook") };
-    assert_eq!((received.header("webhook-id"), &received.json()["check_id"]), (&*format!("msg_{id}"), &json!(check_id)));
+    assert_eq!(
+        (received.header("webhook-id"), &received.json()["check_id"]),
+        (&*format!("msg_{id}"), &json!(check_id))
+    );
     let one = bench.app.get(&path).key(&bench.key).send().await;
-    assert_eq!((one.text("/data/state"), one.body["data"]["attempts"].as_array().unwrap().len()), ("delivered".into(), 3));
+    assert_eq!(
+        (one.text("/data/state"), one.body["data"]["attempts"].as_array().unwrap().len()),
+        ("delivered".into(), 3)
+    );
 
     // Another team sees nothing of it.
     let other = bench.app.token("other").await;

@@ -127,7 +127,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         full_name: full_name.as_ref().map(Text::as_str),
     };
     let State { authenticator, pocketbase, uploads, openai, schema } = state;
-    let taken = uploads.take(pocketbase, authenticator, &caller, caller.flow_profile(), Copies::Passing, &mut form).await?;
+    let taken =
+        uploads.take(pocketbase, authenticator, &caller, caller.flow_profile(), Copies::Passing, &mut form).await?;
     let document = form.files.remove("document_front");
     let document = document.ok_or_else(|| ApiError::internal("a form without the file that it had"))?;
     let reply = async {
@@ -147,8 +148,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let reply = reply.await;
     uploads.release(taken).await;
     let reply = reply?;
-    let reading: Reading =
-        serde_json::from_str(&reply.text).map_err(|_| failure(openai::Error::BadAnswer("not JSON of the schema".to_owned())))?;
+    let reading: Reading = serde_json::from_str(&reply.text)
+        .map_err(|_| failure(openai::Error::BadAnswer("not JSON of the schema".to_owned())))?;
     let checks = checks::check(&reading, &hints, Utc::now().date_naive());
     let fields = AnalysisFields::from(reading);
     let view = AnalysisView {

@@ -125,12 +125,12 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
 fn announced(given: &Announced) -> Result<(&'static str, String), ApiError> {
     let known = FIELDS.into_iter().find(|(field, _)| *field == given.field.as_str());
     let names = FIELDS.map(|(field, _)| field).join(", ");
-    let (field, media) =
-        known.ok_or_else(|| ApiError::invalid_field("field", format!("must be one of {names}")))?;
+    let (field, media) = known.ok_or_else(|| ApiError::invalid_field("field", format!("must be one of {names}")))?;
     // A browser names codecs as well.
     let content_type = given.content_type.as_str().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     // Phones call it by the name of its codec.
-    let is_taken = media.types().contains(&content_type.as_str()) || (media == Media::Image && content_type == "image/heic");
+    let is_taken =
+        media.types().contains(&content_type.as_str()) || (media == Media::Image && content_type == "image/heic");
     if !is_taken {
         let types = media.types().join(", ");
         return Err(ApiError::invalid_field("contentType", format!("must be one of {types}")));

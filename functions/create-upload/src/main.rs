@@ -1,7 +1,7 @@
 //! Wiring.
 
-use shared::http::{StartError, run};
 use create_upload::{State, handle};
+use shared::http::{StartError, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {

@@ -58,9 +58,8 @@ fn query(request: &Request) -> Result<DeliveryQuery, ApiError> {
         let known = STATES.into_iter().find(|known| *known == state);
         known.ok_or_else(|| ApiError::invalid_field("state", format!("must be one of {}", STATES.join(", "))))
     });
-    let check_id = given("check_id").map(|id| {
-        id.parse().map_err(|_| ApiError::invalid_field("check_id", "must be the check_id of a submission"))
-    });
+    let check_id = given("check_id")
+        .map(|id| id.parse().map_err(|_| ApiError::invalid_field("check_id", "must be the check_id of a submission")));
     let before = given("cursor").map(|cursor| {
         position(cursor).ok_or_else(|| ApiError::invalid_field("cursor", "must be the next_cursor of a page"))
     });

@@ -182,7 +182,9 @@ async fn compare_faces(client: &Client, frames: &[Bytes], photo: &Bytes) -> Resu
                 Ok(Some(Matched { faces, similarity: f64::from(likest) }))
             }
             // No face in the source image.
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) => Ok(None),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) => {
+                Ok(None)
+            }
             Err(error) => {
                 let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or("no answer");
                 Err(CompareError::Rekognition(code.to_owned()))

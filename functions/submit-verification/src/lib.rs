@@ -25,8 +25,8 @@ use shared::backend::Backend;
 use shared::config::{AttemptSettings, DecisionSettings, Env, MediaSettings};
 use shared::http::{ApiError, Content, File, Form, FormFields, Media, StartError, json_response, read_form};
 use shared::pocketbase::{
-    CHECK_COMPLETED, Error, NewCheck, NewDelivery, NewProfile, Outcome, Reused, STATUS_CHANGED, Subscriber,
-    UploadUse, Writer,
+    CHECK_COMPLETED, Error, NewCheck, NewDelivery, NewProfile, Outcome, Reused, STATUS_CHANGED, Subscriber, UploadUse,
+    Writer,
 };
 use shared::types::{RecordId, Team, Text, UserId, VerificationStatus};
 use storage::{Copies, Uploads, check_key};
@@ -218,12 +218,7 @@ fn missing_user() -> ApiError {
 }
 
 /// Begins the check, as one of those that a person has in a day.
-async fn begin(
-    state: &State,
-    caller: &Caller,
-    submission: &Submission,
-    form: &Form,
-) -> Result<RecordId, ApiError> {
+async fn begin(state: &State, caller: &Caller, submission: &Submission, form: &Form) -> Result<RecordId, ApiError> {
     let pocketbase = &state.backend.pocketbase;
     let key = |field| check_key(submission.profile.as_str(), &submission.check_id, field);
     let mut check = NewCheck {
@@ -352,8 +347,7 @@ async fn complete(
         let (profile, stream) = (&submission.profile, &submission.check_id);
         if subscriber.wants(CHECK_COMPLETED) {
             let payload = webhook_payload(submission, &result, now);
-            let mut delivery =
-                NewDelivery::new(subscriber, profile.clone(), stream.clone(), CHECK_COMPLETED, payload);
+            let mut delivery = NewDelivery::new(subscriber, profile.clone(), stream.clone(), CHECK_COMPLETED, payload);
             delivery.check = Some(check.clone());
             deliveries.push(delivery);
         }

@@ -228,7 +228,11 @@ mod tests {
             (19.9, Rejected, Level::High, &["faces_differ"]),
         ] {
             let decision = decide(&clear(similarity), &AT);
-            assert_eq!((decision.status, decision.level, &*decision.risk_factors), (status, level, factors), "{similarity}");
+            assert_eq!(
+                (decision.status, decision.level, &*decision.risk_factors),
+                (status, level, factors),
+                "{similarity}"
+            );
         }
     }
 

@@ -1,8 +1,8 @@
 //! Wiring.
 
-use sweep_webhooks::{State, handle};
 use shared::http::StartError;
 use shared::worker::run;
+use sweep_webhooks::{State, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {

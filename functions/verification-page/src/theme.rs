@@ -84,7 +84,8 @@ impl Theme {
             _ => (WHITE, TEXT),
         };
         let fits = |accent: &Colour| {
-            accent.contrast(background) >= BUTTON_CONTRAST && accent.readable().contrast(*accent) >= BUTTON_TEXT_CONTRAST
+            accent.contrast(background) >= BUTTON_CONTRAST
+                && accent.readable().contrast(*accent) >= BUTTON_TEXT_CONTRAST
         };
         let accent = colour("primary").filter(fits).or(Some(ACCENT).filter(fits)).unwrap_or(words);
         let css = format!(
@@ -145,7 +146,8 @@ mod tests {
         assert_eq!(middle.css, css("#2f4fd8", "#ffffff", "#ffffff", "#10182b"));
         for background in ["#000000", "#1a237e", "#ffeb3b", "#ffffff"] {
             let css = theme(json!({ "background": background, "primary": background })).css;
-            let colours: Vec<_> = css.split('#').skip(1).map(|hex| Colour::parse(&format!("#{}", &hex[..6])).unwrap()).collect();
+            let colours: Vec<_> =
+                css.split('#').skip(1).map(|hex| Colour::parse(&format!("#{}", &hex[..6])).unwrap()).collect();
             let [accent, on_accent, background, text] = colours[..] else { unreachable!() };
             assert!(text.contrast(background) >= 7.0 && accent.contrast(background) >= 3.0, "{css}");
             assert!(on_accent.contrast(accent) >= 4.5, "{css}");

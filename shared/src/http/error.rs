@@ -265,8 +265,9 @@ impl From<pocketbase::Error> for ApiError {
                     .because(error)
             }
             Error::TimedOut | Error::FileUnread(_) => Self::upstream_timeout(error),
-            Error::UploadTaken => Self::new(StatusCode::CONFLICT, "Upload conflict")
-                .message("An upload has been stored before, or was replaced after it was looked at; upload the file again"),
+            Error::UploadTaken => Self::new(StatusCode::CONFLICT, "Upload conflict").message(
+                "An upload has been stored before, or was replaced after it was looked at; upload the file again",
+            ),
             Error::FileGone => Self::new(StatusCode::CONFLICT, "Profile changed")
                 .message("A file of the profile was replaced while it was being copied; try again")
                 .because(error),

@@ -14,7 +14,8 @@ use serde::Serialize;
 pub use error::{ApiError, RETRY_SECONDS};
 pub use json::{parse_json, read_json};
 pub use multipart::{
-    Chunks, Content, File, Form, FormFields, MAX_INLINE_FILES, Media, Stored, UPLOAD_PREFIX, Unread, UploadReference, read_form,
+    Chunks, Content, File, Form, FormFields, MAX_INLINE_FILES, Media, Stored, UPLOAD_PREFIX, Unread, UploadReference,
+    read_form,
 };
 pub use service::{Handle, Service, request_id, run};
 

@@ -7,9 +7,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
-use futures_util::StreamExt;
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request};
@@ -334,5 +334,7 @@ fn truncated(_: multer::Error) -> ApiError {
 }
 
 fn files_too_large() -> ApiError {
-    ApiError::too_large("The files of one request must be at most 4.4 MB together; upload larger ones with POST /api/uploads first")
+    ApiError::too_large(
+        "The files of one request must be at most 4.4 MB together; upload larger ones with POST /api/uploads first",
+    )
 }

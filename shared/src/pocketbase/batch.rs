@@ -152,12 +152,7 @@ impl PocketBase {
         Ok(())
     }
 
-    async fn with_parts(
-        &self,
-        form: Form,
-        prefix: &str,
-        files: &[(&'static str, RecordFile)],
-    ) -> Result<Form, Error> {
+    async fn with_parts(&self, form: Form, prefix: &str, files: &[(&'static str, RecordFile)]) -> Result<Form, Error> {
         let parts = files.iter().map(async |(field, file)| Ok::<_, Error>((field, self.part(field, file).await?)));
         let parts = try_join_all(parts).await?;
         Ok(parts.into_iter().fold(form, |form, (field, part)| form.part(format!("{prefix}{field}"), part)))

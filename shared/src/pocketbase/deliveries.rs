@@ -254,8 +254,11 @@ impl PocketBase {
     /// When PocketBase fails.
     pub async fn due_deliveries(&self) -> Result<Vec<QueuedDelivery>, Error> {
         let filter = "next_attempt <= @now && (leased_until = \"\" || leased_until < @now)";
-        self.list("webhook_queue", &[("perPage", PAGE), ("skipTotal", "1"), ("sort", "next_attempt"), ("filter", filter)])
-            .await
+        self.list(
+            "webhook_queue",
+            &[("perPage", PAGE), ("skipTotal", "1"), ("sort", "next_attempt"), ("filter", filter)],
+        )
+        .await
     }
 
     /// Takes a webhook for this process alone until a time; `None` when somebody else has it or it is delivered. One call.

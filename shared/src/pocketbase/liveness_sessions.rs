@@ -6,9 +6,9 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::batch::bytes_part;
 use super::filter::{equals, visible_to};
 use super::session::optional_team;
-use super::batch::bytes_part;
 use super::{Call, Error, Payload, PocketBase, Writer, typed};
 use crate::types::{RecordId, SessionId, Team, Teams};
 

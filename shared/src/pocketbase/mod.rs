@@ -34,8 +34,8 @@ use tokio::sync::Mutex;
 pub use batch::RecordFile;
 pub use checks::{NewCheck, Outcome};
 pub use deliveries::{
-    Attempt, CHECK_COMPLETED, DeliveryOverview, DeliveryQuery, LeasedDelivery, NewDelivery, QueuedDelivery, STATUS_CHANGED,
-    Settled, SigningSecret, Subscriber,
+    Attempt, CHECK_COMPLETED, DeliveryOverview, DeliveryQuery, LeasedDelivery, NewDelivery, QueuedDelivery,
+    STATUS_CHANGED, Settled, SigningSecret, Subscriber,
 };
 pub use error::Error;
 pub use liveness_sessions::{

@@ -73,7 +73,8 @@ impl PocketBase {
             None => equals("team", team.map_or("", Team::as_str)),
         };
         let filter = format!("active=true && {filter}");
-        let query = [("perPage", "1"), ("skipTotal", "1"), ("sort", "created"), ("filter", &*filter), ("fields", "name,theme")];
+        let query =
+            [("perPage", "1"), ("skipTotal", "1"), ("sort", "created"), ("filter", &*filter), ("fields", "name,theme")];
         Ok(self.list("partners", &query).await?.into_iter().next())
     }
 }

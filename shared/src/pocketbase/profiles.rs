@@ -62,12 +62,7 @@ pub struct NewProfile {
 
 impl NewProfile {
     /// A profile of which no more is known than whose it is and how to reach the person.
-    pub fn of_user(
-        team: Option<Team>,
-        user: UserId,
-        email: Option<Text<254>>,
-        phone_number: Option<Text<64>>,
-    ) -> Self {
+    pub fn of_user(team: Option<Team>, user: UserId, email: Option<Text<254>>, phone_number: Option<Text<64>>) -> Self {
         Self {
             dedupe_key: DedupeKey::of_user(team.as_ref(), &user),
             team,

@@ -83,7 +83,8 @@ impl PocketBase {
 
     async fn page_of(&self, collection: &str, filter: &str) -> Result<Vec<Found>, Error> {
         let page = PAGE.to_string();
-        let query = [("perPage", &*page), ("skipTotal", "1"), ("sort", "created"), ("filter", filter), ("fields", "id")];
+        let query =
+            [("perPage", &*page), ("skipTotal", "1"), ("sort", "created"), ("filter", filter), ("fields", "id")];
         self.list(collection, &query).await
     }
 }

@@ -53,7 +53,8 @@ impl Form<'_> {
         if let Some(token) = credentials.session_token() {
             fields.insert("x-amz-security-token", token.to_owned());
         }
-        let mut conditions = vec![json!({ "bucket": self.bucket }), json!(["content-length-range", self.size, self.size])];
+        let mut conditions =
+            vec![json!({ "bucket": self.bucket }), json!(["content-length-range", self.size, self.size])];
         conditions.extend(fields.iter().map(|(name, value)| json!({ *name: value })));
         let policy = json!({
             "expiration": (now + POST_TTL).to_rfc3339_opts(SecondsFormat::Millis, true),

@@ -127,11 +127,17 @@ impl Uploads {
         let taken = [key, copy.clone()];
         let judged = async {
             if upload.etag.as_ref().is_some_and(|looked_at| *looked_at != etag) {
-                return Err(ApiError::upload_conflict(field, "names an upload that was replaced after it was looked at"));
+                return Err(ApiError::upload_conflict(
+                    field,
+                    "names an upload that was replaced after it was looked at",
+                ));
             }
             let start = self.bucket.start_of(&copy).await?;
             if start.size != upload.size {
-                return Err(ApiError::upload_conflict(field, "names an upload that has another size than was announced"));
+                return Err(ApiError::upload_conflict(
+                    field,
+                    "names an upload that has another size than was announced",
+                ));
             }
             let (media_type, extension) = reference.media.of_bytes(field, &start.bytes)?;
             let content = Content::Stored(Arc::new(self.bucket.object(copy.clone(), start.size)));

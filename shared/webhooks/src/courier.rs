@@ -287,10 +287,7 @@ mod tests {
     #[test]
     fn secrets_sign_until_their_time_is_over() {
         let now = Utc::now();
-        let secret = |byte: u8, until| SigningSecret {
-            secret: format!("whsec_{}", base64_of(byte)),
-            until,
-        };
+        let secret = |byte: u8, until| SigningSecret { secret: format!("whsec_{}", base64_of(byte)), until };
         let secrets = [
             secret(b'a', None),
             secret(b'b', Some(now + TimeDelta::hours(1))),

@@ -197,7 +197,10 @@ impl App {
 
     /// Brings messages of the queue to who delivers them; the ids of those that it could not handle.
     pub async fn bring(&self, messages: &[String]) -> Vec<String> {
-        let state = self.functions.deliver_webhook.get_or_init(async || deliver_webhook::State::from_env(&self.env).await.unwrap());
+        let state = self
+            .functions
+            .deliver_webhook
+            .get_or_init(async || deliver_webhook::State::from_env(&self.env).await.unwrap());
         let records: Vec<_> = messages.iter().map(|body| json!({ "messageId": body, "body": body })).collect();
         let messages = serde_json::from_value(json!({ "Records": records })).unwrap();
         let unhandled = Box::pin(deliver_webhook::handle(state.await, messages)).await.unwrap();
@@ -208,14 +211,20 @@ impl App {
 
     /// A tick of the schedule; how many webhooks were tried and how many checks ended.
     pub async fn sweep(&self) -> (usize, usize) {
-        let state = self.functions.sweep_webhooks.get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
+        let state = self
+            .functions
+            .sweep_webhooks
+            .get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
         let swept = Box::pin(sweep_webhooks::handle(state.await, sweep_webhooks::Tick(Value::Null))).await.unwrap();
         (swept.webhooks, swept.checks)
     }
 
     /// A day's tick of the schedule.
     pub async fn clean(&self) -> Result<Value, String> {
-        let state = self.functions.enforce_retention.get_or_init(async || enforce_retention::State::from_env(&self.env).await.unwrap());
+        let state = self
+            .functions
+            .enforce_retention
+            .get_or_init(async || enforce_retention::State::from_env(&self.env).await.unwrap());
         let cleaned = Box::pin(enforce_retention::handle(state.await, enforce_retention::Tick(Value::Null))).await;
         cleaned.map(|cleaned| json!(cleaned)).map_err(|failure| failure.to_string())
     }
@@ -343,7 +352,10 @@ impl Ask<'_> {
             serde_json::from_slice(&body).expect("every other answer is JSON")
         };
         // The contract has this one for a check that came to nothing; every other is a mistake.
-        assert!(parts.status != StatusCode::INTERNAL_SERVER_ERROR || body["error"] == "Verification processing failed", "{body:?}");
+        assert!(
+            parts.status != StatusCode::INTERNAL_SERVER_ERROR || body["error"] == "Verification processing failed",
+            "{body:?}"
+        );
         if function != "not-found" {
             openapi::judge(&self.method, &route, status, &body);
         }

@@ -199,7 +199,10 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         _ => request.body(to_bytes(body, usize::MAX).await.unwrap_or_default()).send().await,
     };
     let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
-    if mood == Mood::Behind(0) || is_write && mood == Mood::Pausing(Stage::Written) || is_read && mood == Mood::Pausing(Stage::Read) {
+    if mood == Mood::Behind(0)
+        || is_write && mood == Mood::Pausing(Stage::Written)
+        || is_read && mood == Mood::Pausing(Stage::Read)
+    {
         inner.pause().await;
     }
     if mood == Mood::HangingUp {

@@ -28,7 +28,8 @@ impl Queue {
     pub async fn take(&self) -> Vec<String> {
         let mut bodies = Vec::new();
         loop {
-            let received = self.client.receive_message().queue_url(&self.url).max_number_of_messages(10).send().await.unwrap();
+            let received =
+                self.client.receive_message().queue_url(&self.url).max_number_of_messages(10).send().await.unwrap();
             let messages = received.messages.unwrap_or_default();
             if messages.is_empty() {
                 return bodies;

@@ -75,7 +75,9 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
     match reply {
         None => "{\"received\":true}".into_response(),
         Some(Reply::Status(status)) => StatusCode::from_u16(status).unwrap().into_response(),
-        Some(Reply::With(status, name, value)) => (StatusCode::from_u16(status).unwrap(), [(name, value)]).into_response(),
+        Some(Reply::With(status, name, value)) => {
+            (StatusCode::from_u16(status).unwrap(), [(name, value)]).into_response()
+        }
         Some(Reply::Long(bytes)) => (StatusCode::INTERNAL_SERVER_ERROR, "x".repeat(bytes)).into_response(),
         Some(Reply::Silence) => {
             tokio::time::sleep(Duration::from_secs(60)).await;
