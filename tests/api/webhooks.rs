@@ -263,7 +263,7 @@ async fn within_a_check_webhooks_keep_their_order_and_another_check_does_not_wai
         let name = |body: Value| body["check_id"].as_str().or(body["type"].as_str()).unwrap().to_owned();
         received.iter().map(|received| name(received.json())).collect()
     };
-    assert_eq!(order(&bench.bring().await), [first.clone()], "the second waits for the first");
+    assert_eq!(order(&bench.bring().await), vec![first.clone()], "the second waits for the first");
     let (second, _) = bench.check(&unique("user")).await;
     let changed = "profile.status_changed".to_owned();
     assert_eq!(order(&bench.bring().await), [second, changed.clone()]);

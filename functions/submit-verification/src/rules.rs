@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn every_doubt_makes_a_person_look() {
-        let doubts: [(&str, fn(&mut Findings)); 9] = [
+        type Doubt = (&'static str, fn(&mut Findings));
+        let doubts: [Doubt; 9] = [
             ("suspected_instructions", |seen| seen.instructions = true),
             ("selfie_face_not_clear", |seen| seen.selfie_face = Face::Unclear),
             ("id_face_not_clear", |seen| seen.id_face = Face::None),

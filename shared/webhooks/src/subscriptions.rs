@@ -13,10 +13,12 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many teams a process remembers.
 const MAX_REMEMBERED: usize = 1_000;
 
+type Remembered = HashMap<Option<Team>, (Instant, Vec<Subscriber>)>;
+
 /// Remembers who hears of what. Made once in a process's life.
 #[derive(Default)]
 pub struct Subscriptions {
-    remembered: Mutex<HashMap<Option<Team>, (Instant, Vec<Subscriber>)>>,
+    remembered: Mutex<Remembered>,
 }
 
 impl Subscriptions {
@@ -26,7 +28,7 @@ impl Subscriptions {
     /// When PocketBase fails.
     pub async fn of(&self, pocketbase: &PocketBase, team: Option<&Team>) -> Result<Vec<Subscriber>, Error> {
         let key = team.cloned();
-        let known = |remembered: &HashMap<_, (Instant, Vec<Subscriber>)>| {
+        let known = |remembered: &Remembered| {
             let (since, subscribers) = remembered.get(&key)?;
             (since.elapsed() < REMEMBERED).then(|| subscribers.clone())
         };
