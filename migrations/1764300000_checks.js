@@ -104,7 +104,8 @@ migrate(
           (profile.verification_status != "verified" && profile.verification_status != "rejected")) && profile.redacted != true`,
         // Decided once. Afterwards its media may go, and the person.
         updateRule: `${SERVICE} && ${notSet("check_id", "team", "partner", "profile")} && (
-          (status = "processing" && profile.redacted != true && @request.body.status:isset = true) ||
+          (status = "processing" && @request.body.status:isset = true
+            && (profile.redacted != true || @request.body.status = "failed")) ||
           (${notSet("status", "reason", "result", "completed", "flow_attempt")}
             && @request.body.selfie_video:isset = true && @request.body.selfie_video = ""
             && @request.body.id_photo:isset = true && @request.body.id_photo = ""))`,
@@ -183,10 +184,13 @@ migrate(
       {
         listRule: SERVICE,
         createRule: `${SERVICE} && state = "pending"`,
-        // By who holds it, or by anybody when nobody does; what it says never changes but to leave a person out.
-        updateRule: `${SERVICE} && ${notSet("team", "partner", "profile", "check", "stream", "event")} && (
-          (${notSet("payload", "redacted")} && (leased_until = "" || leased_until < @now || lease = @request.body.lease)) ||
-          (redacted = false && @request.body.redacted = true && @request.body.payload:isset = true))`,
+        // Taken, or made due again, by anybody when nobody holds it; settled by who holds it. What it says never changes but to leave a
+        // person out.
+        updateRule: `${SERVICE} && ${notSet("team", "partner", "profile", "check", "stream", "event")} && redacted = false && (
+          (${notSet("payload", "redacted")} && (leased_until = "" || leased_until < @now)
+            && (@request.body.state:isset = false || @request.body.resent = true)) ||
+          (${notSet("payload", "redacted", "resent")} && @request.body.state:isset = true && lease != "" && lease = @request.body.lease) ||
+          (@request.body.redacted = true && @request.body.payload:isset = true))`,
       },
     );
 

@@ -356,3 +356,23 @@ async fn without_a_bucket_or_anyone_to_compare_there_are_no_checks() {
         bench.assert_undecided().await;
     }
 }
+
+#[tokio::test]
+async fn a_person_who_is_deleted_while_they_are_checked_leaves_nothing_behind() {
+    let bench = Bench::with(&[("OPENAI_TIMEOUT_MS", "3000")]).await;
+    bench.app.standins.trouble("chat", "slow", 1);
+    let token = bench.app.token("postman").await;
+    let delete = async {
+        while bench.find("checks").await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let path = format!("/api/profiles/{}", bench.id);
+        assert_eq!(bench.app.ask("DELETE", &path).bearer(&token).send().await.status, 204);
+    };
+    let (person, document) = (anna(), anna());
+    let (answer, ()) = tokio::join!(bench.submit(&person, &document), delete);
+    assert_eq!(answer.status, 500, "{answer:?}");
+    let check = bench.find("checks").await.remove(0);
+    assert_eq!((&check["status"], &check["user_identifier"]), (&json!("failed"), &json!("")), "{check}");
+    assert_eq!(bench.storage.keys(&format!("people/{}/", bench.id)).await, Vec::<String>::new());
+}

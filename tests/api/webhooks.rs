@@ -520,3 +520,39 @@ async fn a_message_that_pocketbase_keeps_from_being_handled_is_left_to_the_queue
     assert_eq!(bench.app.bring(&messages).await, Vec::<String>::new());
     assert_eq!(bench.receiver.received().len(), 1);
 }
+
+#[tokio::test]
+async fn a_partner_whose_record_is_malformed_keeps_nobody_else_waiting() {
+    let bench = Bench::new(&[]).await;
+    let broken = json!({
+        "name": unique("broken"), "team": "team_123", "active": true, "webhook_url": bench.receiver.url,
+        "webhook_secrets": "whsec_none", "webhook_events": { "all": true },
+    });
+    bench.superuser.create("partners", broken).await.unwrap();
+    bench.check(&unique("user")).await;
+    assert_eq!(bench.deliveries().await.len(), 2);
+    bench.app.sweep().await;
+    assert_eq!(bench.receiver.received().len(), 1);
+    let deliveries = bench.deliveries().await;
+    let failed = deliveries.iter().find(|delivery| delivery["state"] == "pending").unwrap();
+    assert_eq!(failed["attempts"][0]["error"], "no signing secret is set");
+}
+
+#[tokio::test]
+async fn what_is_redacted_while_it_is_delivered_stays_redacted() {
+    let bench = Bench::new(&[]).await;
+    let (_, profile) = bench.check(&unique("user")).await;
+    bench.receiver.reply([Reply::Silence]);
+    let messages = bench.queue.take().await;
+    let redact = async {
+        while bench.receiver.received().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let root = bench.app.token("root").await;
+        let path = format!("/api/profiles/{profile}");
+        assert_eq!(bench.app.ask("DELETE", &path).bearer(&root).send().await.status, 204);
+    };
+    tokio::join!(bench.app.bring(&messages), redact);
+    let delivery = bench.deliveries().await.remove(0);
+    assert_eq!((&delivery["payload"], &delivery["attempts"]), (&Value::Null, &Value::Null), "{delivery}");
+}

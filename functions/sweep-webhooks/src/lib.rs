@@ -67,6 +67,7 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, Failure> {
     }
     let mut tried = HashSet::new();
     let mut webhooks = 0;
+    let mut failure = None;
     while started.elapsed() < ENOUGH {
         let mut due = pocketbase.due_deliveries().await?;
         // Each has one try in a sweep.
@@ -79,8 +80,12 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, Failure> {
             .map(|delivery| courier.deliver(pocketbase, delivery))
             .buffer_unordered(AT_ONCE);
         while let Some(outcome) = delivered.next().await {
-            outcome?;
             webhooks += 1;
+            // The others have their turn first.
+            failure = outcome.err().or(failure);
+        }
+        if let Some(error) = failure {
+            return Err(error.into());
         }
     }
     let swept = Swept { webhooks, checks: abandoned.len() };

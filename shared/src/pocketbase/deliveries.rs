@@ -1,6 +1,7 @@
 //! `webhook_deliveries`: the outbox. A webhook is written with what it tells of, and stays until it is delivered or given up.
 
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
@@ -72,15 +73,16 @@ pub struct Subscriber {
     /// Whose records it hears of.
     #[serde(deserialize_with = "optional_team")]
     pub team: Option<Team>,
-    webhook_events: Option<Vec<String>>,
+    #[serde(deserialize_with = "or_default")]
+    webhook_events: Vec<String>,
 }
 
 impl Subscriber {
     /// Whether it wants an event. Who has chosen none wants every event but [`STATUS_CHANGED`].
     pub fn wants(&self, event: &str) -> bool {
-        match &self.webhook_events {
-            Some(events) if !events.is_empty() => events.iter().any(|wanted| wanted == event),
-            _ => event != STATUS_CHANGED,
+        match &*self.webhook_events {
+            [] => event != STATUS_CHANGED,
+            events => events.iter().any(|wanted| wanted == event),
         }
     }
 }
@@ -199,11 +201,10 @@ pub struct DeliveryQuery {
     pub limit: usize,
 }
 
-/// A JSON list, which is null while nothing has been stored.
-pub(super) fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// A JSON list, as far as it is one: null while nothing has been stored, or anything that somebody has entered by hand. One bad record
+/// must not keep all others from being read.
+fn or_default<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
 /// A time as PocketBase writes it, where none is empty.
