@@ -25,7 +25,8 @@ migrate(
     // Several records change together or not at all: a result and its webhooks, a file and the upload that it came from.
     const settings = app.settings();
     settings.batch.enabled = true;
-    settings.batch.maxRequests = Math.max(settings.batch.maxRequests, 50);
+    // A check with two webhooks for each of 100 partners of a team.
+    settings.batch.maxRequests = Math.max(settings.batch.maxRequests, 210);
     // In seconds; and in bytes, for a video of 50 MB beside images.
     settings.batch.timeout = Math.max(settings.batch.timeout, 15);
     settings.batch.maxBodySize = Math.max(settings.batch.maxBodySize, 128 * 1024 * 1024);
@@ -41,8 +42,8 @@ migrate(
         text("field", 32, { required: true }),
         text("content_type", 64, { required: true }),
         new NumberField({ name: "size", onlyInt: true, min: 1, required: true }),
-        // S3's entity tag of the bytes that were looked at: no others are looked at after them.
-        text("etag", 128),
+        // the SHA-256 of the bytes that were looked at, in Base64: no others are looked at after them.
+        text("checksum", 128),
         date("used"),
         // "<UTC day>#<n>" of an upload made with a flow token; the unique index makes the daily limit exact.
         text("flow_attempt", 16),
@@ -57,7 +58,7 @@ migrate(
         createRule: `${SERVICE} && (@request.query.by != "flow" ||
           (profile.verification_status != "verified" && profile.verification_status != "rejected")) && profile.redacted != true`,
         // Looked at once, used once.
-        updateRule: `${SERVICE} && used = "" && (etag = "" || etag = @request.body.etag) &&
+        updateRule: `${SERVICE} && used = "" && (checksum = "" || checksum = @request.body.checksum) &&
           ${notSet("team", "owner", "profile", "field", "content_type", "size", "flow_attempt")}`,
         deleteRule: SERVICE,
       },
@@ -136,7 +137,9 @@ migrate(
       json("webhook_secrets", 4096),
       // Which events it wants; none is all but the opt-in ones.
       json("webhook_events", 1024),
+      // Since when it has failed without any success or pause, and when it did so last.
       date("webhook_failing_since"),
+      date("webhook_last_failure"),
       date("webhook_disabled"),
       text("webhook_disabled_reason", 255),
       // {"primary", "background", "text", "logo"}
@@ -184,11 +187,12 @@ migrate(
       {
         listRule: SERVICE,
         createRule: `${SERVICE} && state = "pending"`,
-        // Taken, or made due again, by anybody when nobody holds it; settled by who holds it. What it says never changes but to leave a
-        // person out.
+        // Taken when it is due and may go, made due again, settled by who holds it. What it says never changes but to leave a person out.
         updateRule: `${SERVICE} && ${notSet("team", "partner", "profile", "check", "stream", "event")} && redacted = false && (
+          (${notSet("payload", "redacted", "resent", "state")} && (leased_until = "" || leased_until < @now) && state = "pending"
+            && next_attempt <= @now && partner.active = true && partner.webhook_disabled = "") ||
           (${notSet("payload", "redacted")} && (leased_until = "" || leased_until < @now)
-            && (@request.body.state:isset = false || @request.body.resent = true)) ||
+            && @request.body.state = "pending" && @request.body.lease:isset = true && @request.body.lease = "") ||
           (${notSet("payload", "redacted", "resent")} && @request.body.state:isset = true && lease != "" && lease = @request.body.lease) ||
           (@request.body.redacted = true && @request.body.payload:isset = true))`,
       },
@@ -201,9 +205,9 @@ migrate(
         name: "webhook_queue",
         listRule: SERVICE,
         viewQuery: `
-          SELECT d.id, d.team, d.partner, d.stream, d.event, d.payload, d.state, d.tries, d.attempts, d.next_attempt, d.leased_until,
+          SELECT d.id, d.team, d.partner, d.stream, d.event, d.next_attempt, d.leased_until,
             c.selfie_video, c.id_photo,
-            p.webhook_url, p.webhook_secrets, p.webhook_failing_since
+            p.webhook_url, p.webhook_secrets, p.webhook_failing_since, p.webhook_last_failure
           FROM webhook_deliveries AS d
           JOIN partners AS p ON p.id = d.partner
           LEFT JOIN checks AS c ON c.id = d."check"
@@ -222,7 +226,7 @@ migrate(
         name: "webhook_delivery_overview",
         listRule: SERVICE,
         viewQuery: `
-          SELECT d.id, d.team, d.event, d.payload, d.state, d.attempts, d.next_attempt, d.delivered, d.created,
+          SELECT d.id, d.team, d.partner, d.event, d.payload, d.state, d.attempts, d.next_attempt, d.delivered, d.created,
             c.check_id, c.selfie_video, c.id_photo, p.webhook_url, p.webhook_disabled, p.webhook_disabled_reason
           FROM webhook_deliveries AS d
           JOIN partners AS p ON p.id = d.partner

@@ -45,8 +45,9 @@ const TABLE: [(&str, [u16; 10]); 20] = [
     ("POST /api/uploads",                           [401, 201, 403, 201, 201, 201, 201, 201, 201, 403]),
     ("POST /api/verification_history/{id}",         [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
     ("GET /api/webhooks/deliveries",                [401, 200, 403, 200, 200, 403, 403, 200, 200, 403]),
-    ("GET /api/webhooks/deliveries/{id}",           [401, 200, 403, 404, 200, 403, 403, 200, 200, 403]),
-    ("POST /api/webhooks/deliveries/{id}/resend",   [401, 202, 403, 404, 202, 403, 403, 202, 202, 403]),
+    // The webhook goes to another partner of the team than the one whose key this is.
+    ("GET /api/webhooks/deliveries/{id}",           [401, 200, 403, 404, 200, 403, 403, 200, 404, 403]),
+    ("POST /api/webhooks/deliveries/{id}/resend",   [401, 202, 403, 404, 202, 403, 403, 202, 404, 403]),
     // Credentials in the link, which has none of these: see page.rs.
     ("GET /verif/",                                 [400, 400, 400, 400, 400, 400, 400, 400, 400, 400]),
     // Without files: whoever gets this far is let in, and a flow token may not name somebody else.

@@ -4,7 +4,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, FormBody, JPEG, MP4, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, photo, selfie, shared, unique,
+    Answer, App, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, photo, root, selfie, shared,
+    unique,
 };
 
 /// The function has its role's key, which calls S3 and says nothing of Rekognition.
@@ -337,6 +338,7 @@ async fn a_check_takes_as_few_calls_of_pocketbase_as_it_says() {
         "GET /api/collections/profile_overview/records",
         "POST /api/collections/checks/records",
         "GET /api/collections/partners/records",
+        "GET /api/collections/profile_overview/records",
         "POST /api/batch",
     ];
     assert_eq!(proxy.calls(), calls);
@@ -375,4 +377,95 @@ async fn a_person_who_is_deleted_while_they_are_checked_leaves_nothing_behind() 
     let check = bench.find("checks").await.remove(0);
     assert_eq!((&check["status"], &check["user_identifier"]), (&json!("failed"), &json!("")), "{check}");
     assert_eq!(bench.storage.keys(&format!("people/{}/", bench.id)).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_partner_who_decides_while_faces_are_compared_has_the_last_word() {
+    for by_history in [false, true] {
+        let bench = Bench::with(&[("OPENAI_TIMEOUT_MS", "20000")]).await;
+        let token = bench.app.token("postman").await;
+        // The model takes its time, and answers well.
+        bench.app.standins.trouble("chat", "slow", 1);
+        let decide = async {
+            while bench.find("checks").await.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            if by_history {
+                let entry = json!({ "previous_status": "unverified", "new_status": "rejected", "notes": "By hand" });
+                let path = format!("/api/status_history/{}", bench.id);
+                assert_eq!(bench.app.post(&path).bearer(&token).json(&entry).send().await.status, 201);
+            } else {
+                let form = FormBody::new().text("verification_status", "rejected");
+                let path = format!("/api/profiles/{}", bench.id);
+                assert_eq!(bench.app.patch(&path).bearer(&token).form(form).send().await.status, 200);
+            }
+        };
+        let (person, document) = (anna(), anna());
+        let (answer, ()) = tokio::join!(bench.submit(&person, &document), decide);
+        assert!(matches!(answer.status, 409 | 500), "{answer:?}");
+        assert_eq!(bench.find("verification_history").await, Vec::<Value>::new());
+        assert_ne!(bench.find("profiles").await[0]["verification_status"], "verified");
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_whose_answer_is_lost_is_found_and_its_media_stay() {
+    let storage = Storage::new().await;
+    let proxy = Proxy::new().await;
+    let app = App::behind(&proxy, &storage.variables()).await;
+    let (id, flow) = app.profile("postman").await;
+    let form = || FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
+    // It signs in, and reads whom to tell.
+    let (_, other) = app.profile("postman").await;
+    assert_eq!(app.post("/verif/submit").bearer(&other).form(form()).send().await.status, 200);
+    proxy.set(Mood::LosingBatches);
+    let answer = app.post("/verif/submit").bearer(&flow).form(form()).send().await;
+    proxy.set(Mood::Honest);
+    assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
+    let superuser = shared().await.superuser().await.unwrap();
+    assert_eq!(superuser.find("checks", &format!("profile=\"{id}\"")).await.unwrap()[0]["status"], "verified");
+    assert_eq!(storage.keys(&format!("people/{id}/checks/")).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_sender_can_help_uses_attempts_up() {
+    let bench = Bench::with(&[("MAX_VERIFICATION_ATTEMPTS", "3"), NO_REKOGNITION]).await;
+    let broken = || FormBody::new().file("selfie_video", MP4).file("id_photo", &photo(&anna()));
+    let refused = json!({ "person": "anna", "simulate": "refusal" });
+    assert_eq!(bench.send(broken()).await.status, 400);
+    // This one is given back.
+    bench.app.standins.trouble("chat", "failing", 1);
+    assert_eq!(bench.submit(&anna(), &anna()).await.status, 500);
+    assert_eq!(bench.submit(&anna(), &refused).await.status, 500);
+    assert_eq!(bench.send(broken()).await.status, 400);
+    assert_eq!(bench.send(broken()).await.status, 429);
+}
+
+/// Pictures of other kinds than JPEG, and a video that is over at once.
+#[tokio::test]
+async fn other_kinds_of_media_are_decoded_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("id.jpg");
+    std::fs::write(&said, photo(&anna())).unwrap();
+    std::fs::write(folder.path().join("selfie.webm"), selfie(&anna())).unwrap();
+    let convert = |from: &str, options: &[&str], to: &str| {
+        let mut ffmpeg = std::process::Command::new(root().join(".venv/bin/ffmpeg"));
+        ffmpeg.args(["-loglevel", "error", "-y", "-i"]).arg(folder.path().join(from)).args(options);
+        assert!(ffmpeg.arg(folder.path().join(to)).status().unwrap().success(), "{to}");
+        std::fs::read(folder.path().join(to)).unwrap()
+    };
+    let mp4 = convert("selfie.webm", &["-c:v", "libx264", "-pix_fmt", "yuv420p"], "selfie.mp4");
+    let short = convert("selfie.webm", &["-t", "0.3", "-c:v", "libvpx"], "short.webm");
+    for (video, image) in [
+        (mp4, convert("id.jpg", &[], "id.png")),
+        (short, convert("id.jpg", &["-quality", "90"], "id.webp")),
+        (
+            selfie(&anna()),
+            convert("id.jpg", &["-c:v", "libaom-av1", "-cpu-used", "8", "-still-picture", "1"], "id.avif"),
+        ),
+    ] {
+        let bench = Bench::new().await;
+        let answer = bench.send(FormBody::new().file("selfie_video", &video).file("id_photo", &image)).await;
+        assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
+    }
 }

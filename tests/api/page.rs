@@ -63,6 +63,16 @@ async fn a_publishable_key_is_exchanged_for_a_flow_token_of_one_person() {
     // The token opens what the page needs, and that person alone.
     let token = given["token"].as_str().unwrap();
     assert_eq!(app.announce("id_photo", "image/png", 9).bearer(token).send().await.status, 201);
+    let id = profile["id"].as_str().unwrap();
+    for (method, path) in [
+        ("GET", format!("/api/profiles/{id}")),
+        ("PATCH", format!("/api/profiles/{id}")),
+        ("POST", format!("/api/verification_history/{id}")),
+        ("GET", "/api/aws/credentials".to_owned()),
+        ("POST", "/api/ollama/document-analysis".to_owned()),
+    ] {
+        assert_eq!(app.ask(method, &path).bearer(token).send().await.status, 403, "{method} {path}");
+    }
     let again = app.get(&link).send().await;
     assert_eq!(settings(&app.get(&location(&again)).send().await)["userIdentifier"], json!(user));
     assert_eq!(superuser.find("profiles", &format!("user_id=\"{user}\"")).await.unwrap().len(), 1);

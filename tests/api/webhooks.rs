@@ -339,22 +339,32 @@ async fn an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is
 async fn an_endpoint_that_fails_for_five_days_is_disabled_and_one_success_is_enough_to_begin_anew() {
     let bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
-    bench.receiver.reply([Reply::Status(500), Reply::Status(500)]);
+    bench.receiver.reply([Reply::Status(500), Reply::Status(500), Reply::Status(500)]);
     bench.bring().await;
     let ago = |time: TimeDelta| shared::pocketbase::timestamp(Utc::now() - time);
     assert_ne!(bench.record().await["webhook_failing_since"], "");
     let record = bench.record().await;
-    bench.change("partners", &record, json!({ "webhook_failing_since": ago(TimeDelta::hours(119)) })).await;
+    // One failure long ago and one now are no five days of failure.
+    let long_ago =
+        json!({ "webhook_failing_since": ago(TimeDelta::days(6)), "webhook_last_failure": ago(TimeDelta::days(6)) });
+    bench.change("partners", &record, long_ago).await;
+    bench.wait().await;
+    bench.app.sweep().await;
+    assert_eq!(bench.record().await["webhook_disabled"], "");
+    let recent = ago(TimeDelta::hours(12));
+    let failing = json!({ "webhook_failing_since": ago(TimeDelta::hours(119)), "webhook_last_failure": recent });
+    bench.change("partners", &record, failing).await;
     bench.wait().await;
     bench.app.sweep().await;
     assert_eq!(bench.record().await["webhook_disabled"], "");
     bench.wait().await;
     bench.app.sweep().await;
-    assert_eq!((&bench.record().await["webhook_failing_since"], bench.receiver.received().len()), (&json!(""), 2));
+    assert_eq!((&bench.record().await["webhook_failing_since"], bench.receiver.received().len()), (&json!(""), 3));
 
     bench.check(&unique("user")).await;
     let record = bench.record().await;
-    bench.change("partners", &record, json!({ "webhook_failing_since": ago(TimeDelta::hours(121)) })).await;
+    let failing = json!({ "webhook_failing_since": ago(TimeDelta::hours(121)), "webhook_last_failure": recent });
+    bench.change("partners", &record, failing).await;
     bench.receiver.reply([Reply::Status(500)]);
     bench.bring().await;
     assert_eq!(bench.record().await["webhook_disabled_reason"], "no webhook could be delivered for 5 days");
@@ -490,6 +500,43 @@ async fn a_partner_lists_its_webhooks_sees_one_and_has_it_sent_again() {
     assert_eq!(bench.app.get(&path).bearer(&other).send().await.status, 404);
     assert_eq!(bench.app.post(&format!("{path}/resend")).bearer(&other).send().await.status, 404);
     assert_eq!(bench.app.get("/api/webhooks/deliveries/nonsense").key(&bench.key).send().await.status, 404);
+}
+
+#[tokio::test]
+async fn a_partner_sees_its_own_webhooks_and_not_those_of_another_of_its_team() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    let record = bench.record().await;
+    bench
+        .change("partners", &record, json!({ "webhook_url": format!("{}?token=hush-hush", bench.receiver.url) }))
+        .await;
+    let own = bench.app.get("/api/webhooks/deliveries").key(&bench.key).send().await;
+    assert_eq!(own.body["data"].as_array().unwrap().len(), 1);
+    assert!(!own.body.to_string().contains("hush-hush"), "{own:?}");
+    let id = own.text("/data/0/id");
+    for (path, method) in
+        [(format!("/api/webhooks/deliveries/{id}"), "GET"), (format!("/api/webhooks/deliveries/{id}/resend"), "POST")]
+    {
+        assert_eq!(bench.app.ask(method, &path).key(SECRET_KEY).send().await.status, 404);
+    }
+    let others = bench.app.get("/api/webhooks/deliveries").key(SECRET_KEY).send().await;
+    assert_eq!(others.body["data"], json!([]));
+    // The team's own backend sees all of the team.
+    let token = bench.app.token("postman").await;
+    assert_eq!(bench.app.get(&format!("/api/webhooks/deliveries/{id}")).bearer(&token).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_webhook_that_waits_keeps_its_place_when_it_is_asked_for_again() {
+    let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
+    bench.receiver.reply([Reply::Status(500), Reply::Status(500)]);
+    bench.check(&unique("user")).await;
+    assert_eq!(bench.bring().await.len(), 1);
+    let first = bench.deliveries().await.remove(0);
+    let path = format!("/api/webhooks/deliveries/{}/resend", first["id"].as_str().unwrap());
+    assert_eq!(bench.app.post(&path).key(&bench.key).send().await.status, 202);
+    bench.app.sweep().await;
+    assert_eq!(bench.receiver.received().len(), 1, "and the second still waits for it");
 }
 
 #[tokio::test]

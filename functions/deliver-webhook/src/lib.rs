@@ -3,6 +3,8 @@
 //! The message says no more than which one: what is sent, and where, is in the outbox. PocketBase calls: one to see whether it is its
 //! turn, and those of a delivery.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use shared::config::{Env, PocketBaseSettings};
@@ -11,6 +13,9 @@ use shared::pocketbase::PocketBase;
 use shared::types::RecordId;
 use shared::worker::Failure;
 use webhooks::Courier;
+
+/// For how long one webhook after the other is delivered, of the 60 s that the function has.
+const ENOUGH: Duration = Duration::from_secs(40);
 
 /// What is made once in a process's life.
 pub struct State {
@@ -82,7 +87,7 @@ async fn deliver(state: &State, message: &str) -> Result<(), Failure> {
     };
     // One whose turn it is not, or which is delivered already, needs nothing.
     if let Some(delivery) = state.pocketbase.queued_delivery(&id).await? {
-        state.courier.deliver(&state.pocketbase, delivery).await?;
+        state.courier.deliver(&state.pocketbase, delivery, Instant::now() + ENOUGH).await?;
     }
     Ok(())
 }

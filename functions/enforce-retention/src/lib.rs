@@ -68,18 +68,40 @@ pub async fn handle(state: &State, _: Tick) -> Result<Deleted, Failure> {
     let started = Instant::now();
     let before: DateTime<Utc> = Utc::now() - TimeDelta::days(i64::from(retention.days));
     let mut deleted = Deleted::default();
-    if bucket.is_configured() {
-        deleted.objects = bucket.delete_older(before).await?;
-        // A form that was given out before may have been sent after.
-        for profile in pocketbase.redacted_since(Utc::now() - AFTER_REDACTION).await? {
-            deleted.objects += bucket.delete_person(&profile).await?;
+    // Whatever fails, the rest has its turn first.
+    let mut failures = Vec::new();
+    match objects(pocketbase, bucket, before).await {
+        Ok(count) => deleted.objects = count,
+        Err(failure) => failures.push(failure),
+    }
+    for (kind, count) in [
+        (Kind::CheckMedia, &mut deleted.checks),
+        (Kind::LivenessImages, &mut deleted.liveness_sessions),
+        (Kind::Uploads, &mut deleted.uploads),
+    ] {
+        match all(pocketbase, kind, before, started).await {
+            Ok(done) => *count = done,
+            Err(error) => failures.push(error.into()),
         }
     }
-    deleted.checks = all(pocketbase, Kind::CheckMedia, before, started).await?;
-    deleted.liveness_sessions = all(pocketbase, Kind::LivenessImages, before, started).await?;
-    deleted.uploads = all(pocketbase, Kind::Uploads, before, started).await?;
     let Deleted { objects, checks, liveness_sessions, uploads } = deleted;
     tracing::info!(objects, checks, liveness_sessions, uploads, "what was old is deleted");
+    match failures.pop() {
+        Some(failure) => Err(failure),
+        None => Ok(deleted),
+    }
+}
+
+/// Deletes objects of the bucket; how many they were.
+async fn objects(pocketbase: &PocketBase, bucket: &Bucket, before: DateTime<Utc>) -> Result<usize, Failure> {
+    if !bucket.is_configured() {
+        return Ok(0);
+    }
+    let mut deleted = bucket.delete_older(before).await?;
+    // A form that was given out before may have been sent after.
+    for profile in pocketbase.redacted_since(Utc::now() - AFTER_REDACTION).await? {
+        deleted += bucket.delete_person(&profile).await?;
+    }
     Ok(deleted)
 }
 

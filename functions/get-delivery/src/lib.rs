@@ -15,7 +15,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
     caller.require(Scope::WebhooksRead)?;
     let id = path_id(&request).parse().map_err(|_| ApiError::delivery_not_found())?;
-    let delivery = state.pocketbase.delivery(&id, caller.teams()).await?;
+    let delivery = state.pocketbase.delivery(&id, caller.teams(), caller.key_partner().as_ref()).await?;
     let delivery = delivery.ok_or_else(ApiError::delivery_not_found)?;
     Ok(success(StatusCode::OK, None, DeliveryView::from(delivery)))
 }

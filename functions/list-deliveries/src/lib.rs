@@ -43,6 +43,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let limit = query.limit;
     // One more says whether there is a next page.
     query.limit += 1;
+    query.partner = caller.key_partner();
     let mut found = state.pocketbase.deliveries(caller.teams(), &query).await?;
     let is_more = found.len() > limit;
     found.truncate(limit);
@@ -72,6 +73,7 @@ fn query(request: &Request) -> Result<DeliveryQuery, ApiError> {
         check_id: check_id.transpose()?,
         before: before.transpose()?,
         limit: limit.transpose()?.unwrap_or(LIMIT),
+        partner: None,
     })
 }
 

@@ -38,13 +38,13 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
     caller.require(Scope::WebhooksWrite)?;
     let id = path_id(&request).parse().map_err(|_| ApiError::delivery_not_found())?;
-    let delivery = pocketbase.delivery(&id, caller.teams()).await?;
+    let delivery = pocketbase.delivery(&id, caller.teams(), caller.key_partner().as_ref()).await?;
     let mut delivery = delivery.ok_or_else(ApiError::delivery_not_found)?;
     let conflict = |message: &str| ApiError::new(StatusCode::CONFLICT, "Delivery conflict").message(message);
     if delivery.webhook_disabled.is_some() || delivery.webhook_url.is_empty() {
         return Err(conflict("The endpoint is disabled; ask the operator to enable it, and what waits is delivered"));
     }
-    if !pocketbase.resend_delivery(&id).await? {
+    if !pocketbase.resend_delivery(&delivery).await? {
         return Err(conflict("This webhook is being delivered just now"));
     }
     state.announcer.announce(&id, Duration::ZERO).await;

@@ -47,7 +47,7 @@ years and light do not count.
 - selfie_is_replayed: whether the frames show a screen, a printed photo, a mask or a picture instead of a person.
 - is_document: whether the photo shows a passport, an identity card, a driving licence or a residence permit.
 - document_is_copied: whether it shows a photocopy, a screen or an edited picture of one.
-- id_text: the text on the photo of the document, at most its first 1,500 characters.";
+- id_text: the text on the photo of the document, at most its first 1,500 characters. selfie_text: the same for the frames.";
 
 /// The schema's name.
 const NAME: &str = "face_comparison";
@@ -65,6 +65,7 @@ struct Seen {
     document_is_copied: bool,
     instructions_found: bool,
     id_text: String,
+    selfie_text: String,
 }
 
 fn schema() -> Value {
@@ -81,6 +82,7 @@ fn schema() -> Value {
         "document_is_copied": flag,
         "instructions_found": flag,
         "id_text": { "type": "string" },
+        "selfie_text": { "type": "string" },
     });
     let required: Vec<_> = properties.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
@@ -158,7 +160,9 @@ impl Comparison {
             selfie_is_replayed: seen.selfie_is_replayed,
             is_document: seen.is_document,
             document_is_copied: seen.document_is_copied,
-            instructions: seen.instructions_found || holds_instructions(&seen.id_text),
+            instructions: seen.instructions_found
+                || holds_instructions(&seen.id_text)
+                || holds_instructions(&seen.selfie_text),
             second_similarity: None,
         })
     }

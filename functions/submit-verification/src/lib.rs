@@ -25,10 +25,10 @@ use shared::backend::Backend;
 use shared::config::{AttemptSettings, DecisionSettings, Env, MediaSettings};
 use shared::http::{ApiError, Content, File, Form, FormFields, Media, StartError, json_response, read_form};
 use shared::pocketbase::{
-    CHECK_COMPLETED, Error, NewCheck, NewDelivery, NewProfile, Outcome, Reused, STATUS_CHANGED, Subscriber, UploadUse,
-    Writer,
+    CHECK_COMPLETED, CheckAttempt, Error, NewCheck, NewDelivery, NewProfile, Outcome, STATUS_CHANGED, Subscriber,
+    UploadUse, Writer,
 };
-use shared::types::{RecordId, Team, Text, UserId, VerificationStatus};
+use shared::types::{RecordId, Team, Text, UserId};
 use storage::{Copies, Uploads, check_key};
 use uuid::Uuid;
 use webhooks::{Announcer, Subscriptions, status_changed};
@@ -84,7 +84,6 @@ struct Submission {
     user: UserId,
     profile: RecordId,
     team: Option<Team>,
-    previous_status: String,
     writer: Writer,
     /// What the checks are called that a person may still ask for today; none for a partner, who may ask for any number.
     attempts: Vec<String>,
@@ -103,27 +102,37 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let mut form = read_form(request, &FIELDS).await?;
     let caller = caller(state, &headers, &form).await?;
     let submission = submission(state, &caller, &form).await?;
-    if !form.has_file("selfie_video") || !form.has_file("id_photo") {
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Both selfie video and ID photo are required"));
-    }
     let check = begin(state, &caller, &submission, &form).await?;
-    let outcome = process(state, &caller, &submission, &check, &mut form, started).await;
-    let (result, deliveries) = match outcome {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            let reason = error.cause().or(error.text("message")).unwrap_or("refused").to_owned();
-            // Should this fail too, the sweep ends the check.
-            if let Err(cause) = state.backend.pocketbase.fail_check(&check, &reason).await {
-                tracing::warn!(%cause, "a failed check is left to the sweep");
-            }
-            return Err(error.with("check_id", submission.check_id));
-        }
-    };
+    let done = process(state, &caller, &submission, &check, &mut form, started).await;
+    let Done { result, deliveries } = done.map_err(|error| error.with("check_id", submission.check_id.as_str()))?;
     join_all(deliveries.iter().map(|delivery| state.announcer.announce(&delivery.id, Duration::ZERO))).await;
     let view = SubmitView::new(&submission.check_id, &submission.user, &result, state.uploads.bucket()).await;
     let mut response = json_response(StatusCode::OK, &view);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// What a submission came to.
+struct Done {
+    result: CheckResult,
+    deliveries: Vec<NewDelivery>,
+}
+
+/// Why a submission came to nothing.
+struct Failure {
+    error: ApiError,
+    attempt: CheckAttempt,
+    /// What may have been written all the same: the answer that would say so is lost.
+    perhaps: Option<Box<Done>>,
+}
+
+impl From<ApiError> for Failure {
+    /// What the sender can help uses up an attempt, and what we or others failed in does not.
+    fn from(error: ApiError) -> Self {
+        let is_senders = error.status().is_client_error() && error.status() != StatusCode::TOO_MANY_REQUESTS;
+        let attempt = if is_senders { CheckAttempt::Kept } else { CheckAttempt::GivenBack };
+        Self { error, attempt, perhaps: None }
+    }
 }
 
 /// Who is calling: a flow token as bearer, or a secret key in the header or the form.
@@ -137,11 +146,12 @@ async fn caller(state: &State, headers: &HeaderMap, form: &Form) -> Result<Calle
         _ => error,
     })?;
     let caller = caller.ok_or_else(ApiError::missing_page_key)?;
-    caller.require(Scope::VerificationHistoryWrite)?;
-    if caller.is_key() || caller.is_flow() {
+    let is_secret_key = caller.is_key() && !caller.is_publishable();
+    if is_secret_key || caller.is_flow() {
         Ok(caller)
     } else {
-        Err(ApiError::insufficient_scope(Scope::VerificationHistoryWrite).message("Send an API key or a flow token"))
+        Err(ApiError::insufficient_scope(Scope::VerificationHistoryWrite)
+            .message("Send a secret API key or a flow token"))
     }
 }
 
@@ -151,6 +161,13 @@ async fn submission(state: &State, caller: &Caller, form: &Form) -> Result<Submi
         Some(user) => Some(user),
         None => form.get::<UserId>("user_id")?,
     };
+    if given.is_none() && !caller.is_flow() {
+        return Err(missing_user());
+    }
+    // Before anything is written.
+    if !form.has_file("selfie_video") || !form.has_file("id_photo") {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Both selfie video and ID photo are required"));
+    }
     match caller.flow_profile() {
         Some(profile) => of_token(state, caller, profile, given).await,
         None => of_key(state, caller, given.ok_or_else(missing_user)?, form).await,
@@ -181,7 +198,6 @@ async fn of_token(
     Ok(Submission {
         check_id: Uuid::new_v4().to_string(),
         user: own.ok_or_else(missing_user)?,
-        previous_status: overview.status().to_owned(),
         profile: overview.id,
         team: overview.team,
         writer: Writer::Flow,
@@ -194,16 +210,9 @@ async fn of_key(state: &State, caller: &Caller, user: UserId, form: &Form) -> Re
     let team = caller.own_team().cloned();
     let (email, phone) = (form.get("user_email")?, form.get("user_phone")?);
     let profile = NewProfile::of_user(team.clone(), user.clone(), email, phone);
-    let (profile, reused) = pocketbase.create_profile(&profile).await?;
-    let previous_status = match reused {
-        Reused::No => VerificationStatus::Unverified.as_str().to_owned(),
-        Reused::Yes => {
-            let overview = pocketbase.profile_overview(&profile, caller.teams()).await?;
-            overview.ok_or_else(ApiError::profile_not_found)?.status().to_owned()
-        }
-    };
+    let (profile, _) = pocketbase.create_profile(&profile).await?;
     let check_id = Uuid::new_v4().to_string();
-    Ok(Submission { check_id, user, profile, team, previous_status, writer: Writer::Partner, attempts: Vec::new() })
+    Ok(Submission { check_id, user, profile, team, writer: Writer::Partner, attempts: Vec::new() })
 }
 
 fn too_many_attempts() -> ApiError {
@@ -235,7 +244,11 @@ async fn begin(state: &State, caller: &Caller, submission: &Submission, form: &F
         flow_attempt: None,
     };
     if submission.writer == Writer::Partner {
-        return Ok(pocketbase.create_check(&check).await?);
+        return pocketbase.create_check(&check).await.map_err(|error| match error {
+            // The person has been forgotten meanwhile.
+            Error::Refused => ApiError::profile_not_found(),
+            error => error.into(),
+        });
     }
     for attempt in &submission.attempts {
         check.flow_attempt = Some(attempt.clone());
@@ -247,7 +260,7 @@ async fn begin(state: &State, caller: &Caller, submission: &Submission, form: &F
     Err(too_many_attempts())
 }
 
-/// Stores the media, compares the faces, and writes what it came to.
+/// Stores the media, compares the faces, and writes what it came to; or ends the check.
 async fn process(
     state: &State,
     caller: &Caller,
@@ -255,28 +268,25 @@ async fn process(
     check: &RecordId,
     form: &mut Form,
     started: Instant,
-) -> Result<(CheckResult, Vec<NewDelivery>), ApiError> {
+) -> Result<Done, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let copies = Copies::OfCheck(&submission.check_id);
-    let taken = state.uploads.take(pocketbase, authenticator, caller, Some(&submission.profile), copies, form).await?;
-    let outcome = async {
-        let time_left = DECISION_TIME.saturating_sub(started.elapsed());
-        let stored = async {
-            let files = form.files.iter().map(|(field, file)| store(state, submission, field, file));
-            join_all(files).await.into_iter().collect::<Result<(), _>>()
-        };
-        let subscribers = async {
-            let subscribers = state.subscriptions.of(pocketbase, submission.team.as_ref()).await;
-            subscribers.map_err(ApiError::from)
-        };
-        let decided = async {
-            let decided = tokio::time::timeout(time_left, decide(state, form)).await;
-            decided.unwrap_or_else(|_| Err(failed("not decided in 25 s")))
-        };
-        let ((), subscribers, decision) = try_join3(stored, subscribers, decided).await?;
-        complete(state, submission, check, decision, &subscribers, &taken.uses).await
+    let taken = state.uploads.take(pocketbase, authenticator, caller, Some(&submission.profile), copies, form).await;
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            let (outcome, _) = end(state, check, error.into()).await;
+            return outcome;
+        }
     };
-    let outcome = outcome.await;
+    let (outcome, keeps_media) = match attempt(state, caller, submission, check, form, &taken.uses, started).await {
+        Ok(done) => (Ok(done), true),
+        Err(failure) => end(state, check, failure).await,
+    };
+    if keeps_media && outcome.is_err() {
+        // The outcome may stand, and its webhook lead to them.
+        return outcome;
+    }
     if outcome.is_err() {
         let inline = form.files.iter().filter(|(_, file)| matches!(file.content, Content::Inline(_)));
         let keys = inline.map(|(field, _)| check_key(submission.profile.as_str(), &submission.check_id, field));
@@ -284,6 +294,55 @@ async fn process(
         let _ = state.uploads.bucket().delete(keys).await;
     }
     state.uploads.settle(taken, outcome).await
+}
+
+/// Ends a check that failed, unless it turns out to be decided; and whether its media stay.
+async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Done, ApiError>, bool) {
+    let Failure { error, attempt, perhaps } = failure;
+    let reason = error.cause().or(error.text("message")).unwrap_or("refused").to_owned();
+    match (state.backend.pocketbase.fail_check(check, &reason, attempt).await, perhaps) {
+        // It is over, and nobody else ends checks that soon: the outcome was written, and only the answer lost.
+        (Ok(false), Some(done)) => (Ok(*done), true),
+        (Ok(_), _) => (Err(error), false),
+        (Err(cause), perhaps) => {
+            tracing::warn!(%cause, "a failed check is left to the sweep");
+            (Err(error), perhaps.is_some())
+        }
+    }
+}
+
+/// One try to come to an outcome.
+async fn attempt(
+    state: &State,
+    caller: &Caller,
+    submission: &Submission,
+    check: &RecordId,
+    form: &Form,
+    uses: &[UploadUse],
+    started: Instant,
+) -> Result<Done, Failure> {
+    let pocketbase = &state.backend.pocketbase;
+    let time_left = DECISION_TIME.saturating_sub(started.elapsed());
+    let stored = async {
+        let files = form.files.iter().map(|(field, file)| store(state, submission, field, file));
+        join_all(files).await.into_iter().collect::<Result<(), ApiError>>().map_err(Failure::from)
+    };
+    let subscribers = async {
+        let subscribers = state.subscriptions.of(pocketbase, submission.team.as_ref()).await;
+        subscribers.map_err(|error| ApiError::from(error).into())
+    };
+    let decided = async {
+        let decided = tokio::time::timeout(time_left, decide(state, form)).await;
+        decided.unwrap_or_else(|_| Err(failed("not decided in 25 s").into()))
+    };
+    let ((), subscribers, decision) = try_join3(stored, subscribers, decided).await?;
+    // In all that time the partner may have decided.
+    let overview = pocketbase.profile_overview(&submission.profile, caller.teams()).await.map_err(ApiError::from)?;
+    let overview = overview.ok_or_else(ApiError::profile_not_found)?;
+    if caller.is_flow() && overview.is_decided() {
+        return Err(ApiError::already_decided().into());
+    }
+    complete(state, submission, check, overview.status(), decision, &subscribers, uses).await
 }
 
 /// Puts a file of the request into the bucket; what was uploaded is there already.
@@ -297,7 +356,7 @@ async fn store(state: &State, submission: &Submission, field: &str, file: &File)
     }
 }
 
-async fn decide(state: &State, form: &Form) -> Result<Decision, ApiError> {
+async fn decide(state: &State, form: &Form) -> Result<Decision, Failure> {
     let file = |field: &str| form.files.get(field).ok_or_else(|| ApiError::internal("a form without its files"));
     let (video, photo) = (file("selfie_video")?, file("id_photo")?);
     let frames = async { state.ffmpeg.frames(video).await.map_err(|error| undecodable("selfie_video", error)) };
@@ -305,10 +364,13 @@ async fn decide(state: &State, form: &Form) -> Result<Decision, ApiError> {
     let (frames, photo) = try_join(frames, photo).await?;
     let findings = state.comparison.compare(&frames, &photo).await.map_err(|error| match error {
         CompareError::NotConfigured(which) => {
-            ApiError::new(StatusCode::NOT_IMPLEMENTED, &format!("{which} not configured")).because(error)
+            ApiError::new(StatusCode::NOT_IMPLEMENTED, &format!("{which} not configured")).because(error).into()
         }
-        CompareError::Model(openai::Error::KeyRefused) => failed(error).suspecting_secret(),
-        error => failed(error),
+        // It is what was sent that the model will not look at.
+        CompareError::Model(openai::Error::Refused(_) | openai::Error::BadImage(_)) => {
+            Failure { attempt: CheckAttempt::Kept, ..failed(error).into() }
+        }
+        error => Failure::from(failed(error)),
     })?;
     Ok(rules::decide(&findings, &state.decisions))
 }
@@ -335,10 +397,11 @@ async fn complete(
     state: &State,
     submission: &Submission,
     check: &RecordId,
+    previous_status: &str,
     decision: Decision,
     subscribers: &[Subscriber],
     uses: &[UploadUse],
-) -> Result<(CheckResult, Vec<NewDelivery>), ApiError> {
+) -> Result<Done, Failure> {
     let now: DateTime<Utc> = Utc::now();
     let summary = decision.summary;
     let result = CheckResult::new(submission, decision, state.comparison.method(), now);
@@ -353,7 +416,7 @@ async fn complete(
         }
         if subscriber.wants(STATUS_CHANGED) {
             let user = submission.user.as_str();
-            let payload = status_changed(now, profile, user, &submission.previous_status, result.status());
+            let payload = status_changed(now, profile, user, previous_status, result.status());
             deliveries.push(NewDelivery::new(subscriber, profile.clone(), stream.clone(), STATUS_CHANGED, payload));
         }
     }
@@ -362,17 +425,21 @@ async fn complete(
         profile: &submission.profile,
         writer: submission.writer,
         status: result.verification_status(),
-        previous_status: &submission.previous_status,
+        previous_status,
         summary,
         result: &result.stored(),
         deliveries: &deliveries,
         uses,
     };
     let is_flow = submission.writer == Writer::Flow;
-    state.backend.pocketbase.complete_check(&outcome).await.map_err(|error| match error {
+    let Err(error) = state.backend.pocketbase.complete_check(&outcome).await else {
+        return Ok(Done { result, deliveries });
+    };
+    let is_lost = matches!(error, Error::Unreachable(_) | Error::TimedOut | Error::BadAnswer(_));
+    let error = match error {
         // A key may check a decided profile again; what it may not is bring back somebody who has been forgotten.
         Error::Refused if !is_flow => ApiError::profile_not_found(),
         error => ApiError::of_write(error, is_flow),
-    })?;
-    Ok((result, deliveries))
+    };
+    Err(Failure { perhaps: is_lost.then(|| Box::new(Done { result, deliveries })), ..error.into() })
 }

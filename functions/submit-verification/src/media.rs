@@ -17,10 +17,10 @@ use tokio::process::Command;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Its limits, as `ulimit` has them: address space in KiB, time of the CPU in s, the size of a file that it writes in blocks of 512 B.
-const LIMITS: &str = "ulimit -v 3000000; ulimit -t 20; ulimit -f 40000; exec \"$0\" \"$@\"";
+const LIMITS: &str = "ulimit -v 2000000; ulimit -t 20; ulimit -f 40000; exec \"$0\" \"$@\"";
 
-/// The most pixels of a picture: more than any phone's camera has.
-const MAX_PIXELS: &str = "120000000";
+/// The most pixels of a picture: those of a phone's camera at its finest. They take 300 MB decoded.
+const MAX_PIXELS: &str = "64000000";
 
 /// How many frames are compared.
 pub const FRAMES: usize = 3;
@@ -65,8 +65,9 @@ impl Ffmpeg {
     pub async fn frames(&self, video: &File) -> Result<Vec<Bytes>, MediaError> {
         let folder = TempDir::new()?;
         let input = save(video, folder.path()).await?;
-        let filter = format!("fps=1,{}", fit(FRAME_SIDE));
-        let output = ["-t", SECONDS, "-vf", &filter, "-frames:v", SECONDS, "-f", "image2"];
+        // A video of less than a second has a frame as well.
+        let filter = format!("fps=1:round=up,{}", fit(FRAME_SIDE));
+        let output = ["-map", "0:v:0", "-t", SECONDS, "-vf", &filter, "-frames:v", SECONDS, "-f", "image2"];
         self.run(video.media_type, &input, &output, &folder.path().join("frame%02d.jpg")).await?;
         let mut names = Vec::new();
         let mut entries = tokio::fs::read_dir(folder.path()).await?;
@@ -88,9 +89,18 @@ impl Ffmpeg {
     pub async fn photo(&self, photo: &File) -> Result<Bytes, MediaError> {
         let folder = TempDir::new()?;
         let input = save(photo, folder.path()).await?;
-        let output = ["-vf", &fit(PHOTO_SIDE), "-frames:v", "1", "-f", "image2", "-update", "1"];
         let path = folder.path().join("photo.jpg");
-        self.run(photo.media_type, &input, &output, &path).await?;
+        let one = ["-frames:v", "1", "-f", "image2", "-update", "1"];
+        // Phones cut a HEIC into tiles, which are one picture only together; one that is not cut has no such group.
+        let fit = fit(PHOTO_SIDE);
+        let group = format!("[0:g:0]{fit}[picture]");
+        let whole = [&["-filter_complex", &group, "-map", "[picture]"][..], &one].concat();
+        let plain = [&["-map", "0:v:0", "-vf", &fit][..], &one].concat();
+        let is_group =
+            photo.media_type == "image/heif" && self.run(photo.media_type, &input, &whole, &path).await.is_ok();
+        if !is_group {
+            self.run(photo.media_type, &input, &plain, &path).await?;
+        }
         match tokio::fs::read(path).await {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes.into()),
             _ => Err(MediaError::Undecodable("no picture".to_owned())),
@@ -105,7 +115,7 @@ impl Ffmpeg {
         // The format that the bytes showed, so that no playlist or script passes as a video; and files, so that nothing is fetched.
         command.args(["-protocol_whitelist", "file", "-max_pixels", MAX_PIXELS, "-f", format, "-i"]);
         command.arg(format!("file:{}", input.display()));
-        command.args(["-map", "0:v:0", "-map_metadata", "-1", "-pix_fmt", "yuvj420p", "-q:v", "3", "-threads", "2"]);
+        command.args(["-map_metadata", "-1", "-pix_fmt", "yuvj420p", "-q:v", "3", "-threads", "2"]);
         command.args(how).arg("-y").arg(output);
         // Nothing of ours is in its environment.
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);

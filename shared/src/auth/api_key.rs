@@ -67,7 +67,10 @@ impl ApiKeys {
         }
         let hash = sha256(key);
         if self.fixed.iter().fold(Choice::from(0), |found, fixed| found | fixed.ct_eq(&hash)).into() {
-            return Ok(caller(KeyKind::Secret, Teams::Only(self.settings.team.clone()), None));
+            let mut caller = caller(KeyKind::Secret, Teams::Only(self.settings.team.clone()), None);
+            // What one static key uploads is not another's.
+            caller.subject = hex(&hash);
+            return Ok(caller);
         }
         // Only what looks like a partner's key is worth a question to PocketBase.
         if !key.starts_with(KEY_PREFIX_SECRET) && !key.starts_with(KEY_PREFIX_PUBLISHABLE) {

@@ -185,6 +185,7 @@ impl Jwt {
         profile: &RecordId,
         team: Option<&Team>,
         creator: &Caller,
+        scopes: &[Scope],
         now: SystemTime,
     ) -> Result<String, Error> {
         let claims = Issued {
@@ -193,7 +194,7 @@ impl Jwt {
             team_id: team,
             profile_id: Some(profile),
             token_use: Some("flow"),
-            ..self.claims(profile.as_str(), Scope::OF_FLOW_TOKENS, now, self.settings.flow_ttl)
+            ..self.claims(profile.as_str(), scopes, now, self.settings.flow_ttl)
         };
         self.sign(&claims)
     }

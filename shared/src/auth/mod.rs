@@ -73,6 +73,11 @@ impl Caller {
         self.partner_id.as_deref()
     }
 
+    /// The partner whose own key it came with.
+    pub fn key_partner(&self) -> Option<RecordId> {
+        self.partner().filter(|_| self.is_key()).and_then(|partner| partner.parse().ok())
+    }
+
     /// The one profile that a flow token opens.
     pub fn flow_profile(&self) -> Option<&RecordId> {
         match &self.kind {
@@ -179,7 +184,7 @@ impl Authenticator {
         let (kind, who) = match &caller.kind {
             Kind::Flow(profile) => ("flow", profile.as_str()),
             Kind::Machine => ("machine", caller.subject.as_str()),
-            Kind::SecretKey | Kind::PublishableKey => ("key", ""),
+            Kind::SecretKey | Kind::PublishableKey => ("key", caller.subject.as_str()),
         };
         let (client, partner) = (caller.client_id.as_deref(), caller.partner_id.as_deref());
         let team = caller.own_team().map(Team::as_str);
@@ -214,7 +219,9 @@ impl Authenticator {
     /// # Errors
     /// When it cannot be signed.
     pub fn flow_token(&self, profile: &RecordId, team: Option<&Team>, creator: &Caller) -> Result<String, ApiError> {
-        self.jwt.flow_token(profile, team, creator, SystemTime::now()).map_err(ApiError::internal)
+        // Anyone may have a publishable key: what it opens is the hosted page, and nothing that is known of a person.
+        let scopes = if creator.is_publishable() { Scope::OF_PAGE_TOKENS } else { Scope::OF_FLOW_TOKENS };
+        self.jwt.flow_token(profile, team, creator, scopes, SystemTime::now()).map_err(ApiError::internal)
     }
 }
 

@@ -56,6 +56,9 @@ impl Scope {
         Self::WebhooksWrite,
     ];
 
+    /// What a flow token of the hosted page may do that was made with a publishable key: upload, beside submitting a check.
+    pub const OF_PAGE_TOKENS: &[Self] = &[Self::UploadsWrite];
+
     /// What a flow token may do, to its own profile and never as a decision.
     pub const OF_FLOW_TOKENS: &[Self] = &[
         Self::ProfilesRead,

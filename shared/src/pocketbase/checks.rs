@@ -39,6 +39,15 @@ pub struct NewCheck {
     pub flow_attempt: Option<String>,
 }
 
+/// What becomes of the place that a failed check has among those of a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckAttempt {
+    /// The person may ask once more: it was not their fault.
+    GivenBack,
+    /// It is used up.
+    Kept,
+}
+
 /// What a check came to.
 #[derive(Debug)]
 pub struct Outcome<'a> {
@@ -117,18 +126,19 @@ impl PocketBase {
         }
     }
 
-    /// Ends a check that came to nothing; a person who asked for it may ask once more for it. One call; a check that is over stays as
-    /// it is.
+    /// Ends a check that came to nothing; `false` for one that is over already, which stays as it is. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
-    pub async fn fail_check(&self, check: &RecordId, reason: &str) -> Result<(), Error> {
+    pub async fn fail_check(&self, check: &RecordId, reason: &str, attempt: CheckAttempt) -> Result<bool, Error> {
         let reason: String = reason.chars().take(MAX_REASON).collect();
-        let failed = json!({
-            "status": "failed", "reason": reason, "completed": timestamp(Utc::now()), "flow_attempt": "",
-        });
+        let mut failed = json!({ "status": "failed", "reason": reason, "completed": timestamp(Utc::now()) });
+        if let (CheckAttempt::GivenBack, Some(failed)) = (attempt, failed.as_object_mut()) {
+            failed.insert("flow_attempt".to_owned(), "".into());
+        }
         match self.write(Write::update("checks", check, Writer::Partner, &failed)?, &[]).await {
-            Ok(_) | Err(Error::Refused) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Error::Refused) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -140,7 +150,8 @@ impl PocketBase {
     pub async fn abandoned_checks(&self) -> Result<Vec<RecordId>, Error> {
         let before = timestamp(Utc::now() - chrono::TimeDelta::minutes(2));
         let filter = format!("status=\"processing\" && created<{}", Value::from(before));
-        let query = [("perPage", "100"), ("skipTotal", "1"), ("filter", &*filter), ("fields", "id")];
+        let query =
+            [("perPage", "100"), ("skipTotal", "1"), ("sort", "created"), ("filter", &*filter), ("fields", "id")];
         let checks: Vec<Written> = self.list("checks", &query).await?;
         Ok(checks.into_iter().map(|check| check.id).collect())
     }

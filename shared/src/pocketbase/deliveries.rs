@@ -17,7 +17,7 @@ pub const CHECK_COMPLETED: &str = "check.completed";
 /// The event of an entry in a status history; for partners that ask for it.
 pub const STATUS_CHANGED: &str = "profile.status_changed";
 
-/// How many deliveries are looked at together.
+/// How many partners of a team are told.
 const PAGE: &str = "100";
 
 /// A webhook to be delivered.
@@ -134,6 +134,9 @@ pub struct QueuedDelivery {
     /// Since when every webhook of the partner's has failed.
     #[serde(deserialize_with = "optional_time")]
     pub webhook_failing_since: Option<DateTime<Utc>>,
+    /// When one failed last.
+    #[serde(deserialize_with = "optional_time")]
+    pub webhook_last_failure: Option<DateTime<Utc>>,
     /// Where the check's video is, if it is still there.
     pub selfie_video: String,
     /// Where the check's photo is, if it is still there.
@@ -171,6 +174,7 @@ pub enum Settled {
 pub struct DeliveryOverview {
     pub id: RecordId,
     pub event: String,
+    #[serde(default)]
     pub payload: Value,
     pub state: String,
     #[serde(deserialize_with = "or_default")]
@@ -193,6 +197,8 @@ pub struct DeliveryOverview {
 pub struct DeliveryQuery {
     /// Only those in this state.
     pub state: Option<&'static str>,
+    /// Only those to this partner.
+    pub partner: Option<RecordId>,
     /// Only those of this check.
     pub check_id: Option<uuid::Uuid>,
     /// Only those that are older than this one.
@@ -249,7 +255,7 @@ impl PocketBase {
         self.first("webhook_queue", &format!("{stream} && {partner} && next_attempt <= @now"), "").await
     }
 
-    /// Webhooks whose turn it is and which nobody is delivering, the longest overdue first; at most 100. One call.
+    /// Webhooks whose turn it is and which nobody is delivering, the longest overdue first; at most 500. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -257,7 +263,7 @@ impl PocketBase {
         let filter = "next_attempt <= @now && (leased_until = \"\" || leased_until < @now)";
         self.list(
             "webhook_queue",
-            &[("perPage", PAGE), ("skipTotal", "1"), ("sort", "next_attempt"), ("filter", filter)],
+            &[("perPage", "500"), ("skipTotal", "1"), ("sort", "next_attempt"), ("filter", filter)],
         )
         .await
     }
@@ -307,15 +313,20 @@ impl PocketBase {
         self.write(Write::update("webhook_deliveries", id, Writer::Partner, &fields)?, &[]).await.map(|_| ())
     }
 
-    /// Makes a webhook due again, whatever became of it; `false` when it is being delivered just now. One call.
+    /// Makes a webhook due again, whatever became of it; `false` when it is being delivered just now. One that is not delivered yet
+    /// keeps its place in its stream. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
-    pub async fn resend_delivery(&self, id: &RecordId) -> Result<bool, Error> {
-        let fields = json!({
-            "lease": "", "leased_until": "", "state": "pending", "tries": 0, "resent": true, "delivered": "",
+    pub async fn resend_delivery(&self, delivery: &DeliveryOverview) -> Result<bool, Error> {
+        let id = &delivery.id;
+        let mut fields = json!({
+            "lease": "", "leased_until": "", "state": "pending", "tries": 0, "delivered": "",
             "next_attempt": timestamp(Utc::now()),
         });
+        if let (true, Some(fields)) = (delivery.state != "pending", fields.as_object_mut()) {
+            fields.insert("resent".to_owned(), true.into());
+        }
         match self.write(Write::update("webhook_deliveries", id, Writer::Partner, &fields)?, &[]).await {
             Ok(_) => Ok(true),
             Err(Error::Refused) => Ok(false),
@@ -323,13 +334,22 @@ impl PocketBase {
         }
     }
 
-    /// Keeps since when a partner's endpoint has failed, or that it works again. One call.
+    /// Keeps since when a partner's endpoint has failed, and that it did so now; or, without a time, that it works again. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
     pub async fn set_endpoint_failing(&self, partner: &RecordId, since: Option<DateTime<Utc>>) -> Result<(), Error> {
-        let fields = json!({ "webhook_failing_since": since.map(timestamp).unwrap_or_default() });
-        self.write(Write::update("partners", partner, Writer::Partner, &fields)?, &[]).await.map(|_| ())
+        let last = since.map(|_| timestamp(Utc::now())).unwrap_or_default();
+        let since = since.map(timestamp).unwrap_or_default();
+        self.change_partner(partner, &json!({ "webhook_failing_since": since, "webhook_last_failure": last })).await
+    }
+
+    /// A partner that is gone by now needs no change.
+    async fn change_partner(&self, partner: &RecordId, fields: &Value) -> Result<(), Error> {
+        match self.write(Write::update("partners", partner, Writer::Partner, fields)?, &[]).await {
+            Ok(_) | Err(Error::Refused) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a partner's endpoint nothing more, and keeps why. Its webhooks wait. One call.
@@ -338,7 +358,7 @@ impl PocketBase {
     /// When PocketBase fails.
     pub async fn disable_endpoint(&self, partner: &RecordId, reason: &str) -> Result<(), Error> {
         let fields = json!({ "webhook_disabled": timestamp(Utc::now()), "webhook_disabled_reason": reason });
-        self.write(Write::update("partners", partner, Writer::Partner, &fields)?, &[]).await.map(|_| ())
+        self.change_partner(partner, &fields).await
     }
 
     /// Webhooks that a caller sees, the newest first. One call.
@@ -347,6 +367,9 @@ impl PocketBase {
     /// When PocketBase fails.
     pub async fn deliveries(&self, teams: &Teams, query: &DeliveryQuery) -> Result<Vec<DeliveryOverview>, Error> {
         let mut filter = visible_to(teams, "id!=\"\"");
+        if let Some(partner) = &query.partner {
+            filter = format!("{filter} && {}", equals("partner", partner.as_str()));
+        }
         if let Some(state) = query.state {
             filter = format!("{filter} && {}", equals("state", state));
         }
@@ -359,15 +382,33 @@ impl PocketBase {
             filter = format!("{filter} && ({earlier} || ({same} && id<{}))", Value::from(id.as_str()));
         }
         let limit = query.limit.to_string();
-        let query = [("perPage", &*limit), ("skipTotal", "1"), ("sort", "-created,-id"), ("filter", &filter)];
+        // Bodies may be large, and a list has none.
+        const FIELDS: &str = "id,event,state,attempts,next_attempt,delivered,created,check_id,webhook_url,webhook_disabled,\
+                              webhook_disabled_reason";
+        let query = [
+            ("perPage", &*limit),
+            ("skipTotal", "1"),
+            ("sort", "-created,-id"),
+            ("filter", &filter),
+            ("fields", FIELDS),
+        ];
         self.list("webhook_delivery_overview", &query).await
     }
 
-    /// A webhook that a caller sees. One call.
+    /// A webhook that a caller sees; with `partner`, only if it goes to that one. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
-    pub async fn delivery(&self, id: &RecordId, teams: &Teams) -> Result<Option<DeliveryOverview>, Error> {
-        self.first("webhook_delivery_overview", &visible_to(teams, &equals("id", id.as_str())), "").await
+    pub async fn delivery(
+        &self,
+        id: &RecordId,
+        teams: &Teams,
+        partner: Option<&RecordId>,
+    ) -> Result<Option<DeliveryOverview>, Error> {
+        let mut filter = visible_to(teams, &equals("id", id.as_str()));
+        if let Some(partner) = partner {
+            filter = format!("{filter} && {}", equals("partner", partner.as_str()));
+        }
+        self.first("webhook_delivery_overview", &filter, "").await
     }
 }

@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub use batch::RecordFile;
-pub use checks::{NewCheck, Outcome};
+pub use checks::{CheckAttempt, NewCheck, Outcome};
 pub use deliveries::{
     Attempt, CHECK_COMPLETED, DeliveryOverview, DeliveryQuery, LeasedDelivery, NewDelivery, QueuedDelivery,
     STATUS_CHANGED, Settled, SigningSecret, Subscriber,

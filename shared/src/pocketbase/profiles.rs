@@ -178,9 +178,10 @@ impl ProfileOverview {
         names(&self.today, self.flow_uploads_today, limit)
     }
 
-    /// The same for checks.
+    /// The same for checks, of which some may have been given back: their names come last.
     pub fn checks_left(&self, limit: u32) -> impl Iterator<Item = String> {
-        names(&self.today, self.flow_checks_today, limit)
+        let given_back = if self.flow_checks_today < limit { self.flow_checks_today } else { 0 };
+        names(&self.today, self.flow_checks_today, limit).chain(names(&self.today, 0, given_back))
     }
 
     /// Whether an outcome stands, in the profile itself or as the last word of its history.

@@ -54,7 +54,14 @@ impl PocketBase {
         self.redact_all("status_history", &of_profile, &json!({ "redacted": true, "notes": "" })).await?;
         self.redact_all("checks", &of_profile, &check()).await?;
         self.redact_all("webhook_deliveries", &of_profile, &delivery()).await?;
-        while self.delete_all("uploads", &of_profile).await? > 0 {}
+        loop {
+            match self.delete_all("uploads", &of_profile).await {
+                Ok(0) => break,
+                // Another request was faster with one of them.
+                Ok(_) | Err(Error::Refused) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(true)
     }
 

@@ -41,9 +41,9 @@ pub struct Upload {
     pub field: String,
     /// Its size in bytes, as it was announced.
     pub size: u64,
-    /// S3's entity tag of the bytes that were looked at, once they were.
+    /// the SHA-256 of the bytes that were looked at, in Base64, once they were.
     #[serde(deserialize_with = "not_empty")]
-    pub etag: Option<String>,
+    pub checksum: Option<String>,
     used: String,
 }
 
@@ -64,13 +64,13 @@ fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String
 pub struct UploadUse {
     /// The upload.
     pub id: RecordId,
-    /// S3's entity tag of its bytes.
-    pub etag: String,
+    /// the SHA-256 of its bytes, in Base64.
+    pub checksum: String,
 }
 
 impl UploadUse {
     pub(super) fn write(&self) -> Result<Write<'static>, Error> {
-        let fields = json!({ "used": timestamp(Utc::now()), "etag": self.etag });
+        let fields = json!({ "used": timestamp(Utc::now()), "checksum": self.checksum });
         Write::update("uploads", &self.id, Writer::Partner, &fields)
     }
 }
@@ -106,7 +106,7 @@ impl PocketBase {
     /// # Errors
     /// [`Error::UploadTaken`] when others were looked at before, or it has been stored; else when PocketBase fails.
     pub async fn pin_upload(&self, upload: &UploadUse) -> Result<(), Error> {
-        let write = Write::update("uploads", &upload.id, Writer::Partner, &json!({ "etag": upload.etag }))?;
+        let write = Write::update("uploads", &upload.id, Writer::Partner, &json!({ "checksum": upload.checksum }))?;
         match self.write(write, &[]).await {
             Ok(record) => typed::<Upload>(record).map(|_| ()),
             Err(Error::Refused) => Err(Error::UploadTaken),

@@ -8,7 +8,7 @@ use aws_sdk_s3::config::{Builder, ProvideCredentials, SharedCredentialsProvider}
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{ChecksumAlgorithm, Delete, ObjectIdentifier};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -100,18 +100,18 @@ impl Bucket {
         Ok(PresignedPost { url: open.url.clone(), fields: form.sign(&credentials, Utc::now())? })
     }
 
-    /// Copies an object within the bucket; `None` where there is none. The copy's entity tag.
+    /// Copies an object within the bucket; `None` where there is none. The SHA-256 of its bytes, in Base64, as S3 computes it.
     ///
     /// # Errors
     /// 501 without a bucket; AWS's failures.
     pub async fn copy(&self, from: &str, to: &str) -> Result<Option<String>, ApiError> {
         let Open { client, name, .. } = self.open()?;
         // Keys are made of plain characters and need no escaping.
-        let copied = client.copy_object().copy_source(format!("{name}/{from}")).bucket(name).key(to).send().await;
-        match copied {
+        let copy = client.copy_object().copy_source(format!("{name}/{from}")).bucket(name).key(to);
+        match copy.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await {
             Ok(copied) => {
-                let etag = copied.copy_object_result.and_then(|result| result.e_tag);
-                etag.map(Some).ok_or_else(|| aws::bad_answer("a copy without entity tag"))
+                let checksum = copied.copy_object_result.and_then(|result| result.checksum_sha256);
+                checksum.map(Some).ok_or_else(|| aws::bad_answer("a copy without checksum"))
             }
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(aws::failure(&error)),

@@ -121,12 +121,12 @@ impl Uploads {
             Copies::Passing => format!("people/{person}/taken/{}/{:032x}", upload.id, rand::random::<u128>()),
             Copies::OfCheck(check_id) => check_key(person, check_id, field),
         };
-        let etag = self.bucket.copy(&key, &copy).await?.ok_or_else(|| {
+        let checksum = self.bucket.copy(&key, &copy).await?.ok_or_else(|| {
             ApiError::upload_conflict(field, "names an upload whose file has not arrived; send it to its url first")
         })?;
         let taken = [key, copy.clone()];
         let judged = async {
-            if upload.etag.as_ref().is_some_and(|looked_at| *looked_at != etag) {
+            if upload.checksum.as_ref().is_some_and(|looked_at| *looked_at != checksum) {
                 return Err(ApiError::upload_conflict(
                     field,
                     "names an upload that was replaced after it was looked at",
@@ -144,7 +144,7 @@ impl Uploads {
             Ok(File { content, extension, media_type, name: format!("{field}.{extension}") })
         };
         match judged.await {
-            Ok(file) => Ok((field, file, UploadUse { id: upload.id.clone(), etag }, taken)),
+            Ok(file) => Ok((field, file, UploadUse { id: upload.id.clone(), checksum }, taken)),
             Err(error) => {
                 self.forget(vec![copy]).await;
                 Err(error)

@@ -36,11 +36,17 @@ const LEASE: TimeDelta = TimeDelta::seconds(40);
 /// How much of an answer is kept, in bytes.
 const KEPT: usize = 1_024;
 
+/// How many secrets sign at once.
+const MAX_SECRETS: usize = 5;
+
 /// How many tries are kept: two rounds of the schedule and some that were asked for.
 const MAX_ATTEMPTS: usize = 30;
 
 /// After how long without any success an endpoint is sent nothing more.
 const MAX_FAILING: TimeDelta = TimeDelta::days(5);
+
+/// After how long without a failure the next one is a new beginning: longer than the schedule's longest delay.
+const PAUSE: TimeDelta = TimeDelta::hours(24);
 
 /// Delivers webhooks. Made once in a process's life.
 pub struct Courier {
@@ -89,13 +95,19 @@ impl Courier {
         })
     }
 
-    /// Delivers a webhook whose turn it is and then, one after the other, those that had to wait for it. PocketBase calls: three for
+    /// Delivers a webhook whose turn it is and then, one after the other and until a time, those that had to wait for it. PocketBase calls: three for
     /// each, and one to learn that no more follow.
     ///
     /// # Errors
     /// When PocketBase fails. What was sent and could not be kept is sent once more, with the same `webhook-id`.
-    pub async fn deliver(&self, pocketbase: &PocketBase, mut delivery: QueuedDelivery) -> Result<(), Error> {
-        while self.deliver_one(pocketbase, &delivery).await? {
+    pub async fn deliver(
+        &self,
+        pocketbase: &PocketBase,
+        mut delivery: QueuedDelivery,
+        until: Instant,
+    ) -> Result<(), Error> {
+        // What is left then is due, and found by the sweep.
+        while self.deliver_one(pocketbase, &delivery).await? && Instant::now() < until {
             match pocketbase.next_in_stream(&delivery).await? {
                 Some(next) => delivery = next,
                 None => break,
@@ -159,15 +171,18 @@ impl Courier {
         delivery: &QueuedDelivery,
         answer: &Answer,
     ) -> Result<(), Error> {
-        let (partner, since, now) = (&delivery.partner, delivery.webhook_failing_since, Utc::now());
+        let (partner, now) = (&delivery.partner, Utc::now());
+        // Failures with days between them, in which there was nothing to send, are no failure that lasts.
+        let lasts = delivery.webhook_last_failure.is_some_and(|last| now - last < PAUSE);
+        let since = delivery.webhook_failing_since.filter(|_| lasts);
         let reason = match since {
             _ if answer.is_gone() => "the endpoint answered 410 Gone",
-            Some(since) if !answer.is_success() && now - since >= MAX_FAILING => {
-                "no webhook could be delivered for 5 days"
+            _ if answer.is_success() && delivery.webhook_failing_since.is_some() => {
+                return pocketbase.set_endpoint_failing(partner, None).await;
             }
-            Some(_) if answer.is_success() => return pocketbase.set_endpoint_failing(partner, None).await,
-            None if !answer.is_success() => return pocketbase.set_endpoint_failing(partner, Some(now)).await,
-            _ => return Ok(()),
+            _ if answer.is_success() => return Ok(()),
+            Some(since) if now - since >= MAX_FAILING => "no webhook could be delivered for 5 days",
+            since => return pocketbase.set_endpoint_failing(partner, Some(since.unwrap_or(now))).await,
         };
         tracing::error!(%partner, reason, "a partner's endpoint is disabled; its webhooks wait");
         pocketbase.disable_endpoint(partner, reason).await
@@ -195,7 +210,7 @@ impl Courier {
         now: DateTime<Utc>,
     ) -> Result<(Response, Option<Duration>), String> {
         let url = check_url(&delivery.webhook_url, self.policy).map_err(|forbidden| forbidden.to_string())?;
-        let body = self.body(delivery, &leased.payload).await.to_string();
+        let body = self.body(delivery, &leased.payload).await?.to_string();
         let id = crate::webhook_id(&delivery.id);
         let signature = sign(&delivery.webhook_secrets, &id, now, &body)?;
         let request = self
@@ -212,33 +227,35 @@ impl Courier {
     }
 
     /// What is sent: what was written, with links to the media that are signed anew each time.
-    async fn body(&self, delivery: &QueuedDelivery, payload: &Value) -> Value {
+    async fn body(&self, delivery: &QueuedDelivery, payload: &Value) -> Result<Value, String> {
         let mut body = payload.clone();
         if delivery.event != CHECK_COMPLETED {
-            return body;
+            return Ok(body);
         }
         for (name, key) in [("selfie_video_url", &delivery.selfie_video), ("id_photo_url", &delivery.id_photo)] {
             let link = match key.as_str() {
                 // It has been deleted.
                 "" => None,
-                key => self.bucket.link(key).await.ok(),
+                key => Some(
+                    self.bucket.link(key).await.map_err(|_| "the links to the media cannot be signed".to_owned())?,
+                ),
             };
             if let Some(fields) = body.as_object_mut() {
                 fields.insert(name.to_owned(), link.into());
             }
         }
-        body
+        Ok(body)
     }
 }
 
 /// The signatures of a body, one for each secret that signs now, as Standard Webhooks has them.
 fn sign(secrets: &[SigningSecret], id: &str, now: DateTime<Utc>, body: &str) -> Result<String, String> {
     let current = secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
-    let signatures = current.map(|secret| {
-        let webhook = Webhook::new(&secret.secret).map_err(|_| "a signing secret is malformed")?;
-        webhook.sign(id, now.timestamp(), body.as_bytes()).map_err(|_| "the webhook cannot be signed")
-    });
-    let signatures = signatures.collect::<Result<Vec<_>, _>>().map_err(str::to_owned)?;
+    // One that is malformed takes nothing from another.
+    let signatures: Vec<_> = current
+        .take(MAX_SECRETS)
+        .filter_map(|secret| Webhook::new(&secret.secret).ok()?.sign(id, now.timestamp(), body.as_bytes()).ok())
+        .collect();
     if signatures.is_empty() { Err("no signing secret is set".to_owned()) } else { Ok(signatures.join(" ")) }
 }
 
@@ -276,7 +293,15 @@ async fn first_kilobyte(mut response: Response) -> String {
     {
         kept.extend(chunk.iter().take(KEPT - kept.len()));
     }
-    String::from_utf8_lossy(&kept).chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    // What is no text grows when it is made into some.
+    let text = String::from_utf8_lossy(&kept);
+    let text = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t'));
+    let mut size = 0;
+    text.take_while(|c| {
+        size += c.len_utf8();
+        size <= KEPT
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -40,6 +40,11 @@ struct EndpointView {
     disabled_reason: Option<String>,
 }
 
+/// What stands in a query may be a secret.
+fn without_query(url: &str) -> String {
+    url.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
 fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -65,7 +70,7 @@ impl From<DeliveryOverview> for DeliveryView {
             check_id: given(delivery.check_id),
             attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
             endpoint: EndpointView {
-                url: delivery.webhook_url,
+                url: without_query(&delivery.webhook_url),
                 disabled_at: delivery.webhook_disabled.map(rfc3339),
                 disabled_reason: given(delivery.webhook_disabled_reason),
             },

@@ -37,6 +37,8 @@ pub enum Mood {
     Before(usize),
     /// Passes so many calls on and the next one too, and holds the answer to that.
     Behind(usize),
+    /// Passes them on, and hangs up instead of answering a batch.
+    LosingBatches,
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
     /// Passes calls on, but stops for two seconds at one point of one.
@@ -184,6 +186,7 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         | Mood::Behind(_)
         | Mood::HangingUp
         | Mood::RefusingWrites
+        | Mood::LosingBatches
         | Mood::ThrottlingFiles
         | Mood::Pausing(_) => {}
     }
@@ -192,6 +195,7 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         headers.remove(hop);
     }
     let url = format!("{}{}", inner.target, parts.uri);
+    let is_batch = parts.uri.path() == "/api/batch";
     let (is_read, is_write) = (parts.method == Method::GET, parts.method == Method::PATCH);
     let request = inner.http.request(parts.method, url).headers(headers);
     let sent = match mood {
@@ -205,7 +209,7 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
     {
         inner.pause().await;
     }
-    if mood == Mood::HangingUp {
+    if mood == Mood::HangingUp || is_batch && mood == Mood::LosingBatches {
         return cut();
     }
     let (status, mut headers) = (answer.status(), answer.headers().clone());
