@@ -441,6 +441,21 @@ async fn what_the_sender_can_help_uses_attempts_up() {
     assert_eq!(bench.send(broken()).await.status, 429);
 }
 
+/// 400 million pixels in 50 kB.
+#[tokio::test]
+async fn a_picture_that_is_enormous_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bomb.png");
+    let draw = "import sys; from PIL import Image; Image.new('1', (20000, 20000)).save(sys.argv[1], optimize=True)";
+    let mut python = std::process::Command::new(root().join(".venv/bin/python"));
+    assert!(python.args(["-c", draw]).arg(&path).status().unwrap().success());
+    let bomb = std::fs::read(&path).unwrap();
+    assert!(bomb.len() < 200_000);
+    let bench = Bench::new().await;
+    let answer = bench.send(FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &bomb)).await;
+    assert_eq!((answer.status, &answer.body["field"]), (400, &json!("id_photo")), "{answer:?}");
+}
+
 /// Pictures of other kinds than JPEG, and a video that is over at once.
 #[tokio::test]
 async fn other_kinds_of_media_are_decoded_as_well() {

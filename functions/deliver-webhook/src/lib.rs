@@ -7,34 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use shared::config::{Env, PocketBaseSettings};
-use shared::http::StartError;
-use shared::pocketbase::PocketBase;
 use shared::types::RecordId;
 use shared::worker::Failure;
-use webhooks::Courier;
+pub use webhooks::Dispatch as State;
 
 /// For how long one webhook after the other is delivered, of the 60 s that the function has.
 const ENOUGH: Duration = Duration::from_secs(40);
-
-/// What is made once in a process's life.
-pub struct State {
-    pocketbase: PocketBase,
-    courier: Courier,
-}
-
-impl State {
-    /// Reads the settings and signs in at PocketBase.
-    ///
-    /// # Errors
-    /// When a setting is missing or malformed.
-    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            courier: Courier::from_env(env).await?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
-    }
-}
 
 /// Messages of SQS, as Lambda brings them.
 #[derive(Debug, Deserialize)]

@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::config::{Env, PocketBaseSettings};
-use shared::http::StartError;
-use shared::pocketbase::{CheckAttempt, Error, PocketBase, QueuedDelivery};
+use shared::pocketbase::{CheckAttempt, Error, QueuedDelivery};
 use shared::types::RecordId;
 use shared::worker::Failure;
-use webhooks::Courier;
+pub use webhooks::Dispatch as State;
 
 /// To how many partners webhooks are delivered at once.
 const PARTNERS_AT_ONCE: usize = 16;
@@ -24,25 +22,6 @@ const AT_ONCE: usize = 4;
 
 /// After how long no more is begun: the next sweep comes after a minute.
 const ENOUGH: Duration = Duration::from_secs(40);
-
-/// What is made once in a process's life.
-pub struct State {
-    pocketbase: PocketBase,
-    courier: Courier,
-}
-
-impl State {
-    /// Reads the settings and signs in at PocketBase.
-    ///
-    /// # Errors
-    /// When a setting is missing or malformed.
-    pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self {
-            courier: Courier::from_env(env).await?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
-        })
-    }
-}
 
 /// A tick of the schedule. What it says makes no difference.
 #[derive(Debug, Deserialize)]

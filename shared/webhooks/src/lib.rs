@@ -5,6 +5,7 @@
 
 mod announce;
 mod courier;
+mod dispatch;
 mod guard;
 mod schedule;
 mod subscriptions;
@@ -12,6 +13,7 @@ mod view;
 
 pub use announce::Announcer;
 pub use courier::{Courier, EVENT_TYPES};
+pub use dispatch::Dispatch;
 pub use guard::{Forbidden, WebhookPolicy, check_url};
 pub use subscriptions::Subscriptions;
 pub use view::DeliveryView;
