@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use shared::types::{UserId, VerificationStatus};
 use storage::{Bucket, check_key};
 
-use crate::Submission;
 use crate::rules::{Decision, Level};
+use crate::submission::Submission;
 
 /// What a check came to. Its names are the contract's.
 #[derive(Serialize)]
