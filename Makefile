@@ -104,7 +104,7 @@ $(BROWSER_TOOLS): local/requirements-browser.txt
 	$(PYTHON) -m venv .venv-browser
 	.venv-browser/bin/pip install --quiet --requirement $<
 	command -v chromium >/dev/null \
-	  || { [ "$$(id -u)" = 0 ] && apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; } \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium fonts-liberation; } \
 	  || .venv-browser/bin/playwright install --with-deps chromium
 	@touch $@
 

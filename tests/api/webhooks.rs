@@ -116,9 +116,11 @@ Webhook(sys.argv[1]).verify(sys.argv[2], dict(zip(names, sys.argv[3:])))
     python.args(headers).output().await.unwrap().status.success()
 }
 
-fn seconds_until(delivery: &Value) -> i64 {
-    let next: DateTime<Utc> = delivery["next_attempt"].as_str().unwrap().parse().unwrap();
-    (next - Utc::now()).num_seconds()
+/// How long after its last attempt a webhook is tried again, in seconds.
+fn delay(delivery: &Value) -> i64 {
+    let time = |text: &Value| text.as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    let last = delivery["attempts"].as_array().unwrap().last().unwrap();
+    (time(&delivery["next_attempt"]) - time(&last["at"])).num_seconds()
 }
 
 #[tokio::test]
@@ -212,8 +214,8 @@ async fn a_webhook_is_tried_again_by_its_schedule_with_the_same_id_and_given_up_
         bench.app.sweep().await;
         let [received] = &bench.receiver.received()[..] else { panic!("one webhook") };
         ids.push(received.header("webhook-id").to_owned());
-        let seconds = seconds_until(&bench.deliveries().await[0]);
-        assert!((planned * 8 / 10 - 2..=planned * 12 / 10).contains(&seconds), "{planned}: {seconds}");
+        let seconds = delay(&bench.deliveries().await[0]);
+        assert!((planned * 8 / 10..=planned * 12 / 10 + 3).contains(&seconds), "{planned}: {seconds}");
         // What is not due is left alone, by the queue as well.
         let id = bench.deliveries().await[0]["id"].as_str().unwrap().to_owned();
         bench.app.bring(&[id]).await;
@@ -244,12 +246,12 @@ async fn the_next_try_is_announced_when_it_is_near() {
 
 #[tokio::test]
 async fn an_endpoint_may_ask_for_more_time() {
-    for (asked, least, most) in [("600", 590, 600), ("1", 0, 6), ("9999999", 35_990, 36_000)] {
+    for (asked, least, most) in [("600", 600, 603), ("1", 4, 9), ("9999999", 36_000, 36_003)] {
         let bench = Bench::new(&[]).await;
         bench.check(&unique("user")).await;
         bench.receiver.reply([Reply::With(429, "retry-after", asked.to_owned())]);
         bench.bring().await;
-        let seconds = seconds_until(&bench.deliveries().await[0]);
+        let seconds = delay(&bench.deliveries().await[0]);
         assert!((least..=most).contains(&seconds), "{asked}: {seconds}");
     }
 }
@@ -308,7 +310,7 @@ async fn an_endpoint_has_ten_seconds() {
     let delivery = bench.deliveries().await.remove(0);
     let attempt = &delivery["attempts"][0];
     assert_eq!((&attempt["status"], &attempt["error"]), (&Value::Null, &json!("no answer within 10 s")));
-    assert!((10_000..12_000).contains(&attempt["milliseconds"].as_u64().unwrap()), "{attempt}");
+    assert!(attempt["milliseconds"].as_u64().unwrap() >= 10_000, "{attempt}");
 }
 
 #[tokio::test]
