@@ -34,6 +34,12 @@ const PHOTO_SIDE: u32 = 2_048;
 /// The longest side of a frame: a face in it is large.
 const FRAME_SIDE: u32 = 1_024;
 
+/// What the folders of files that are being decoded are called.
+const PREFIX: &str = "identivia-check-";
+
+/// After how long such a folder is nobody's any more: no request lasts as long.
+const ABANDONED: Duration = Duration::from_secs(120);
+
 /// Why there are no pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
@@ -55,6 +61,7 @@ pub struct Ffmpeg {
 
 impl Ffmpeg {
     pub fn new(settings: MediaSettings) -> Self {
+        clean();
         Self { path: settings.ffmpeg }
     }
 
@@ -63,7 +70,8 @@ impl Ffmpeg {
     /// # Errors
     /// When there are none.
     pub async fn frames(&self, video: &File) -> Result<Vec<Bytes>, MediaError> {
-        let folder = TempDir::new()?;
+        clean();
+        let folder = TempDir::with_prefix(PREFIX)?;
         let input = save(video, folder.path()).await?;
         // A video of less than a second has a frame as well.
         let filter = format!("fps=1:round=up,{}", fit(FRAME_SIDE));
@@ -87,7 +95,7 @@ impl Ffmpeg {
     /// # Errors
     /// When it cannot be decoded.
     pub async fn photo(&self, photo: &File) -> Result<Bytes, MediaError> {
-        let folder = TempDir::new()?;
+        let folder = TempDir::with_prefix(PREFIX)?;
         let input = save(photo, folder.path()).await?;
         let path = folder.path().join("photo.jpg");
         let one = ["-frames:v", "1", "-f", "image2", "-update", "1"];
@@ -129,6 +137,18 @@ impl Ffmpeg {
             Some(126 | 127) => Err(io::Error::other("FFMPEG_PATH cannot be run").into()),
             // Its own words can repeat what the file says.
             code => Err(MediaError::Undecodable(format!("ffmpeg ended with {code:?}"))),
+        }
+    }
+}
+
+/// Deletes what processes have left that were killed: Lambda may keep the disk for the next one.
+fn clean() {
+    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        if modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > ABANDONED) {
+            // Another process may have been faster.
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -182,6 +202,7 @@ fn format_of(media_type: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use shared::http::Media;
 
     use super::*;
@@ -192,6 +213,16 @@ mod tests {
             assert!(format_of(media_type).is_some(), "{media_type}");
         }
         assert_eq!(format_of("application/x-mpegurl"), None);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_deleted_and_what_is_in_use_is_not() {
+        let (left, used) = (TempDir::with_prefix(PREFIX).unwrap(), TempDir::with_prefix(PREFIX).unwrap());
+        std::fs::write(left.path().join("frame01.jpg"), "a face").unwrap();
+        let long_ago = std::time::SystemTime::now() - ABANDONED * 2;
+        std::fs::File::open(left.path()).unwrap().set_modified(long_ago).unwrap();
+        clean();
+        assert!(!left.path().exists() && used.path().exists());
     }
 
     #[test]
