@@ -43,7 +43,8 @@ pub enum Action {
         /// Its name.
         name: String,
     },
-    /// Say where its webhooks go, and show the secret that signs them when it is new. An endpoint that was disabled is enabled.
+    /// Say where its webhooks go, and show the secret that signs them when it is new. An endpoint that was disabled is enabled; without
+    /// --event its choice of events stays.
     Webhook {
         /// Its name.
         name: String,
@@ -121,7 +122,10 @@ pub async fn run(superuser: &Superuser, policy: WebhookPolicy, action: &Action) 
                 let state = if partner.get("active") == Some(&Value::Bool(true)) { "active" } else { "revoked" };
                 let webhook = match (text("webhook_url"), text("webhook_disabled_reason")) {
                     (url, _) if url.is_empty() => String::new(),
-                    (url, reason) if reason.is_empty() => format!("  {url}"),
+                    (url, reason) if reason.is_empty() => {
+                        let events = partner.get("webhook_events").filter(|events| events.is_array());
+                        format!("  {url}  {}", events.map(Value::to_string).unwrap_or_default())
+                    }
                     (url, reason) => format!("  {url} DISABLED: {reason}"),
                 };
                 format!("{}  team {:?}  {state}{webhook}", text("name"), text("team"))
@@ -161,10 +165,14 @@ pub async fn run(superuser: &Superuser, policy: WebhookPolicy, action: &Action) 
             let secrets = secrets(superuser, name).await?;
             let made = secrets.is_empty().then(new_secret);
             let secrets: Vec<_> = secrets.into_iter().chain(made.clone()).collect();
-            let changes = json!({
-                "webhook_url": url, "webhook_events": events, "webhook_secrets": secrets,
+            let mut changes = json!({
+                "webhook_url": url, "webhook_secrets": secrets,
                 "webhook_failing_since": "", "webhook_disabled": "", "webhook_disabled_reason": "",
             });
+            // Without a choice the one before stays.
+            if let (false, Some(changes)) = (events.is_empty(), changes.as_object_mut()) {
+                changes.insert("webhook_events".to_owned(), json!(events));
+            }
             change(superuser, name, changes).await?;
             Ok(match made {
                 Some(made) => format!("signing secret  {}\nIt is not shown again.", made.secret),

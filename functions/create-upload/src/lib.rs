@@ -9,6 +9,7 @@ use lambda_http::http::StatusCode;
 use lambda_http::http::header::{CACHE_CONTROL, HeaderValue};
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::auth::{Caller, Scope};
 use shared::backend::Backend;
 use shared::config::{AttemptSettings, Env};
@@ -64,6 +65,9 @@ struct Announced {
     profile_id: Option<String>,
 }
 
+/// What the route requires.
+const REQUIRED: [&str; 3] = ["field", "contentType", "size"];
+
 #[derive(Serialize)]
 struct UploadView {
     success: bool,
@@ -84,7 +88,12 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
     caller.require(Scope::UploadsWrite)?;
-    let given: Announced = parse_json(read_json(&request)?)?;
+    let body = read_json(&request)?;
+    let missing: Vec<_> = REQUIRED.into_iter().filter(|field| body.get(field).is_none_or(Value::is_null)).collect();
+    if !missing.is_empty() {
+        return Err(ApiError::missing_fields(&REQUIRED, &missing));
+    }
+    let given: Announced = parse_json(body)?;
     let (field, content_type) = announced(&given)?;
     let profile = profile_of(&caller, given.profile_id.as_deref())?;
     let overview = match &profile {

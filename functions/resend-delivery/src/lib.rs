@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
@@ -50,5 +51,6 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     state.announcer.announce(&id, Duration::ZERO).await;
     "pending".clone_into(&mut delivery.state);
     delivery.delivered = None;
+    delivery.next_attempt = Some(Utc::now());
     Ok(success(StatusCode::ACCEPTED, Some("Webhook will be delivered again"), DeliveryView::without_payload(delivery)))
 }

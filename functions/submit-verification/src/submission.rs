@@ -52,8 +52,10 @@ pub async fn of(state: &State, caller: &Caller, form: &Form) -> Result<Submissio
         return Err(missing_user());
     }
     // Before anything is written.
-    if !form.has_file("selfie_video") || !form.has_file("id_photo") {
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Both selfie video and ID photo are required"));
+    let missing: Vec<_> = ["selfie_video", "id_photo"].into_iter().filter(|field| !form.has_file(field)).collect();
+    if !missing.is_empty() {
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "Both selfie video and ID photo are required")
+            .with("missing", missing));
     }
     match caller.flow_profile() {
         Some(profile) => of_token(state, caller, profile, given).await,

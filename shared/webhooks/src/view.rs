@@ -66,7 +66,8 @@ impl From<DeliveryOverview> for DeliveryView {
             state: delivery.state,
             created_at: rfc3339(delivery.created),
             delivered_at: delivery.delivered.map(rfc3339),
-            next_attempt_at: delivery.next_attempt.map(rfc3339),
+            // Nothing is sent to an endpoint that is disabled.
+            next_attempt_at: delivery.next_attempt.filter(|_| delivery.webhook_disabled.is_none()).map(rfc3339),
             check_id: given(delivery.check_id),
             attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
             endpoint: EndpointView {
