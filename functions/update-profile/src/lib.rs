@@ -1,8 +1,8 @@
 //! PATCH /api/profiles/{id}: changes fields of a profile and stores its files.
 //!
 //! All of a request is written to PocketBase at once, so that a process that dies in the middle leaves the profile as it
-//! was. PocketBase calls: two, one to see whose the profile is and one to write; one more for the session that a flow
-//! token names, and one for each upload that stands for a file, with three calls of S3 for all of them and two for each.
+//! was. PocketBase calls: two, one to see whose the profile is and one to write; one more for the session that a flow token names, and
+//! one for each upload that stands for a file. S3 calls: three for each of those, and one for all.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
