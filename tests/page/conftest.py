@@ -81,7 +81,10 @@ def stack():
         yield
         return
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w+") as log:
-        variables = {**os.environ, **STACK, "PB_DATA": f"{folder}/pb_data"}
+        # What make has exported to these tests is for the stack of its own ports.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+        place = {"PB_DATA": f"{folder}/pb_data", "POCKETBASE_URL": f"http://127.0.0.1:{STACK['PB_PORT']}"}
+        variables = {**inherited, **STACK, **place}
         # A session of its own, so that all of it gets the signal.
         make = subprocess.Popen(["make", "run"], cwd=ROOT, env=variables, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -98,7 +101,8 @@ def stack():
                 raise AssertionError(f"the stack ended:\n{log.read()}")
             yield
         finally:
-            os.killpg(make.pid, signal.SIGINT)
+            if make.poll() is None:
+                os.killpg(make.pid, signal.SIGINT)
             try:
                 make.wait(30)
             except subprocess.TimeoutExpired:
