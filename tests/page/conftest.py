@@ -74,6 +74,15 @@ def is_up():
         return False
 
 
+def start_functions():
+    """Each function is started by its first request, which may take its time on a busy machine."""
+    for path in ("/api/uploads", "/verif/submit"):
+        try:
+            urllib.request.urlopen(urllib.request.Request(f"{API_URL}{path}", data=b"", method="POST"), timeout=120).close()
+        except urllib.error.HTTPError:
+            pass
+
+
 @pytest.fixture(scope="session", autouse=True)
 def stack():
     """Everything that `make run` has, with data of its own, until the tests are over."""
@@ -99,6 +108,7 @@ def stack():
             if make.poll() is not None:
                 log.seek(0)
                 raise AssertionError(f"the stack ended:\n{log.read()}")
+            start_functions()
             yield
         finally:
             if make.poll() is None:
