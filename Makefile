@@ -28,7 +28,7 @@ run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT,
 	cargo build --workspace
 	@$(WITH_ENV) target/debug/local preflight
 	@mkdir -p .run
-	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir $(PB_DATA) --migrationsDir migrations' >/dev/null
+	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir $(PB_DATA) --migrationsDir pocketbase/migrations' >/dev/null
 	@exec .venv/bin/honcho start
 
 .PHONY: demo
@@ -84,23 +84,23 @@ check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences
 .env:
 	cp .env.example .env
 
-.run/specimens: local/specimens.py $(TOOLS)
-	.venv/bin/python local/specimens.py $@
+.run/specimens: tools/local/specimens.py $(TOOLS)
+	.venv/bin/python tools/local/specimens.py $@
 	@touch $@
 
-$(TOOLS): local/requirements.txt
+$(TOOLS): tools/local/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement $<
 	ln -sfn "$$(.venv/bin/python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" .venv/bin/ffmpeg
 	@touch $@
 
-$(SAM_TOOLS): local/requirements-sam.txt
+$(SAM_TOOLS): tools/local/requirements-sam.txt
 	$(PYTHON) -m venv .venv-sam
 	.venv-sam/bin/pip install --quiet --requirement $<
 	@touch $@
 
 # A browser of the system's, or one that Playwright fetches.
-$(BROWSER_TOOLS): local/requirements-browser.txt
+$(BROWSER_TOOLS): tools/local/requirements-browser.txt
 	$(PYTHON) -m venv .venv-browser
 	.venv-browser/bin/pip install --quiet --requirement $<
 	command -v chromium >/dev/null \
@@ -109,7 +109,7 @@ $(BROWSER_TOOLS): local/requirements-browser.txt
 	@touch $@
 
 # The binary of a wheel: of the machine that Lambda has, and not of this one.
-.layer/bin/ffmpeg: local/requirements.txt
+.layer/bin/ffmpeg: tools/local/requirements.txt
 	rm -rf .layer && mkdir -p .layer/bin
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary :all: --platform manylinux_2_28_x86_64 --dest .layer \
 	  "$$(grep '^imageio-ffmpeg' $<)"

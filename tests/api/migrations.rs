@@ -12,7 +12,7 @@ async fn a_data_folder_with_records_is_left_as_it_is_by_another_start() {
     let app = App::at(&server.url, &[]);
     let (id, _) = app.profile("postman").await;
     let before = server.superuser().await.unwrap().find("profiles", "").await.unwrap();
-    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("migrations")).unwrap();
+    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations")).unwrap();
     seed(&server.superuser().await.unwrap(), &settings()).await.unwrap();
     assert_eq!(server.superuser().await.unwrap().find("profiles", "").await.unwrap(), before);
     let app = App::at(&server.url, &[]);
@@ -67,7 +67,7 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
     let entry = json!({ "profile": user["id"], "new_status": "pending_review", "notes": "n" });
     superuser.create("status_history", entry).await.unwrap();
 
-    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("migrations")).unwrap();
+    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations")).unwrap();
     seed(&server.superuser().await.unwrap(), &settings()).await.unwrap();
     let app = App::at(&server.url, &[]);
     let token = app.token("postman").await;
@@ -128,7 +128,7 @@ async fn an_older_collection_that_cannot_be_taken_over_is_named() {
         for record in records {
             superuser.create(name, record).await.unwrap();
         }
-        let refused = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("migrations"));
+        let refused = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations"));
         let said = refused.err().expect("the migration fails").to_string();
         assert!(said.contains(complaint), "{said}");
     }

@@ -25,7 +25,7 @@ fn draw(what: &str, said: &Value, extension: &str) -> Vec<u8> {
     let draw = || {
         let file = tempfile::Builder::new().suffix(&format!(".{extension}")).tempfile().unwrap();
         let mut python = std::process::Command::new(root().join(".venv/bin/python"));
-        python.arg(root().join("local/specimens.py")).args([what, &said.to_string()]).arg(file.path());
+        python.arg(root().join("tools/local/specimens.py")).args([what, &said.to_string()]).arg(file.path());
         assert!(python.status().unwrap().success());
         std::fs::read(file.path()).unwrap()
     };

@@ -29,7 +29,7 @@ pub struct Server {
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// A port that nobody listens on.
@@ -74,7 +74,7 @@ impl Server {
     /// When PocketBase does not start.
     pub async fn start(address: &'static str, env: &Env) -> Result<Self, Error> {
         let folder = TempDir::new().map_err(|error| Error::new(error.to_string()))?;
-        let server = Self::on(folder, address, &root().join("migrations"))?;
+        let server = Self::on(folder, address, &root().join("pocketbase/migrations"))?;
         seed(&server.superuser().await?, env).await?;
         Ok(server)
     }
