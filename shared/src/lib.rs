@@ -1,15 +1,16 @@
-//! The common crate of the functions: who is calling ([`auth`]), the system of record ([`pocketbase`]), requests and
-//! answers ([`http`]), typed settings ([`config`]), clients of AWS ([`aws`]) and the types that input is parsed into ([`types`]).
+//! Common crate of the functions.
+//!
+//! Modules from the ground up; imports run downwards only, which a test checks:
+//! [`types`], [`mod@env`], [`file`], [`upstream`] → [`aws`], [`pocketbase`] → [`auth`] → [`profiles`] → [`http`] → [`runtime`].
+//! The name `ApiError`, statuses and headers belong to `http` and what is above it. Lower modules have errors of their own.
 
 pub mod auth;
 pub mod aws;
-pub mod backend;
-pub mod config;
+pub mod env;
+pub mod file;
 pub mod http;
 pub mod pocketbase;
-mod renewed;
-mod secrets;
-pub mod telemetry;
+pub mod profiles;
+pub mod runtime;
 pub mod types;
 pub mod upstream;
-pub mod worker;

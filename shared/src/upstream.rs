@@ -1,22 +1,22 @@
-//! What clients of other services than AWS have in common: how they connect, and how they read answers, which may be of any
-//! size.
+//! HTTP clients of upstream services, and the record of what a request has changed at them.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 
-/// How long an idle connection is kept. Servers, and the proxies that may stand before them, keep it longer.
+/// How long an idle connection is kept. Servers, and proxies before them, keep it longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// The longest `Retry-After` that is passed on, in seconds.
 const MAX_RETRY_AFTER: u64 = 300;
 
-/// A client that follows no redirects. `connect` is how long connecting may take, `total` a whole call.
+/// An HTTP client that follows no redirects. `connect` limits connecting, `total` a whole call.
 ///
 /// # Errors
-/// When no client of HTTP can be made on this machine.
+/// When TLS cannot be set up.
 pub fn client(connect: Duration, total: Duration) -> Result<Client, reqwest::Error> {
     Client::builder()
         .connect_timeout(connect)
@@ -27,31 +27,31 @@ pub fn client(connect: Duration, total: Duration) -> Result<Client, reqwest::Err
         .build()
 }
 
-/// After how many seconds a service wants to be asked again, where it says so; at most 300.
+/// `Retry-After` of a response in seconds, at most 300.
 pub fn retry_after(response: &Response) -> Option<u64> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse::<u64>().ok()?;
     Some(seconds.min(MAX_RETRY_AFTER))
 }
 
-/// Why an answer could not be read.
+/// Failure to read the body of a response.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is larger than anything that the service should say.
-    #[error("an answer too large to read")]
+    /// The body is larger than the limit.
+    #[error("the response is too large")]
     TooLarge,
-    /// The connection broke, or took too long.
+    /// The connection broke or timed out.
     #[error("{0}")]
     Broken(reqwest::Error),
 }
 
-/// A URL may hold what is nobody's business.
+/// The URL is dropped: it may hold a token.
 impl From<reqwest::Error> for ReadError {
     fn from(error: reqwest::Error) -> Self {
         Self::Broken(error.without_url())
     }
 }
 
-/// The body of an answer, of at most `limit` bytes.
+/// Reads the body of a response, of at most `limit` bytes.
 ///
 /// # Errors
 /// When it is larger, or does not arrive whole.
@@ -64,4 +64,37 @@ pub async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, ReadE
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+tokio::task_local! {
+    static CHANGED: Cell<bool>;
+}
+
+/// Notes that the current request may have changed something at an upstream service. Clients call it before they send a
+/// write, so that a request which has written is never handled a second time.
+pub fn note_change() {
+    // Outside of `watch_changes`, as in tools and unit tests, nobody asks.
+    let _ = CHANGED.try_with(|changed| changed.set(true));
+}
+
+/// Runs a future, and tells whether [`note_change`] was called in it.
+pub async fn watch_changes<F: Future>(future: F) -> (F::Output, bool) {
+    CHANGED
+        .scope(Cell::new(false), async {
+            let output = future.await;
+            (output, CHANGED.with(Cell::get))
+        })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_noted_change_is_seen_by_its_own_request_alone() {
+        let (with, without) = tokio::join!(watch_changes(async { note_change() }), watch_changes(async {}));
+        assert_eq!((with.1, without.1), (true, false));
+        note_change();
+    }
 }

@@ -1,7 +1,7 @@
-//! POST /api/ollama/document-analysis: what a document says, read by a vision model, and whether it can be true, computed here.
+//! POST /api/ollama/document-analysis: reads a document with a vision model, and checks what it read.
 //!
-//! The path is the earlier service's, which used Ollama. Nothing is stored. OpenAI calls: one. PocketBase is asked
-//! only for a file that was uploaded before: twice, whose it is and to hold fast which bytes were looked at; S3 then four times.
+//! The path is that of the earlier service, which used Ollama. Nothing is stored. OpenAI calls: one. For a file that was uploaded
+//! before, PocketBase calls: two, to load the upload and to pin its checksum; S3 calls: four.
 
 mod checks;
 mod country;
@@ -12,22 +12,23 @@ mod reading;
 
 use chrono::{NaiveDate, Utc};
 use lambda_http::http::StatusCode;
-use lambda_http::http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER};
 use lambda_http::{Body, Request, Response};
 use openai::{OpenAi, Part, Question, Usage};
 use serde::Serialize;
 use serde_json::Value;
 use shared::auth::{Authenticator, Scope};
-use shared::config::{Env, OpenAiSettings, PocketBaseSettings};
-use shared::http::{ApiError, FormFields, Media, RETRY_SECONDS, StartError, read_form, success};
-use shared::pocketbase::PocketBase;
+use shared::env::Env;
+use shared::file::Media;
+use shared::http::{ApiError, FormFields, RETRY_SECONDS, credentials, no_store, read_form, success};
+use shared::pocketbase::{self, PocketBase};
+use shared::runtime::StartError;
 use shared::types::Text;
-use storage::{Copies, Uploads};
+use storage::{CopyPurpose, Uploads};
 
 use checks::{Checks, Hints};
 use reading::Reading;
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     authenticator: Authenticator,
     pocketbase: PocketBase,
@@ -44,16 +45,16 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
             authenticator: Authenticator::from_env(env)?,
-            // Signed in with the first upload that it is asked for.
-            pocketbase: PocketBase::new(PocketBaseSettings::from_env(env)?)?,
+            // Signs in with the first upload.
+            pocketbase: PocketBase::new(pocketbase::Settings::from_env(env)?)?,
             uploads: Uploads::from_env(env).await?,
-            openai: OpenAi::new(OpenAiSettings::from_env(env)?)?,
+            openai: OpenAi::new(openai::Settings::from_env(env)?)?,
             schema: prompt::schema(),
         })
     }
 }
 
-/// What the form may hold.
+/// Fields of the form.
 const FIELDS: FormFields = FormFields {
     texts: &["document_type_hint", "document_number_hint", "full_name_hint"],
     files: &[("document_front", Media::Scan)],
@@ -62,7 +63,7 @@ const FIELDS: FormFields = FormFields {
 #[derive(Serialize)]
 struct AnalysisView<'a> {
     model: &'a str,
-    /// The model's own words.
+    /// The model's text.
     analysis: &'a str,
     analysis_json: AnalysisFields,
     verification_history_fields: HistoryFields,
@@ -71,7 +72,8 @@ struct AnalysisView<'a> {
     usage: Option<Usage>,
 }
 
-/// What was read, in the API's forms: countries as ISO 3166-1 alpha-2 where they have such a code, dates as PocketBase has them.
+/// Fields that were read, in the API's formats: countries as ISO 3166-1 alpha-2 where they have such a code, dates as in
+/// PocketBase.
 #[derive(Serialize)]
 struct AnalysisFields {
     name: String,
@@ -87,7 +89,7 @@ struct AnalysisFields {
     mrz_lines: Vec<String>,
 }
 
-/// The same, as POST /api/verification_history/{id} takes it.
+/// The same fields, as POST /api/verification_history/{id} accepts them.
 #[derive(Serialize)]
 struct HistoryFields {
     name: Option<String>,
@@ -112,7 +114,7 @@ struct DocumentView<'a> {
 /// 400 for a missing file or a bad field; 401; 403 for a missing scope; 413; 415 for anything but JPEG, PNG or WebP; 429 when the
 /// model is throttled; 501 where none is configured; 502 when it refuses or does not answer with JSON; 504 when it takes too long.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
-    let caller = state.authenticator.bearer(request.headers())?;
+    let caller = state.authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::DocumentsAnalyze)?;
     let mut form = read_form(request, &FIELDS).await?;
     if !form.has_file("document_front") {
@@ -127,12 +129,12 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         full_name: full_name.as_ref().map(Text::as_str),
     };
     let State { authenticator, pocketbase, uploads, openai, schema } = state;
-    let taken =
-        uploads.take(pocketbase, authenticator, &caller, caller.flow_profile(), Copies::Passing, &mut form).await?;
+    let profile = caller.flow_profile();
+    let claim = uploads.claim(pocketbase, authenticator, &caller, profile, CopyPurpose::Transient, &mut form).await?;
     let document = form.files.remove("document_front");
-    let document = document.ok_or_else(|| ApiError::internal("a form without the file that it had"))?;
+    let document = document.ok_or_else(|| ApiError::internal("the form has no file"))?;
     let reply = async {
-        for upload in &taken.uses {
+        for upload in &claim.uses {
             pocketbase.pin_upload(upload).await?;
         }
         let hints = prompt::hints(&[
@@ -141,15 +143,15 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             ("full_name", hints.full_name),
         ]);
         let mut parts: Vec<_> = hints.into_iter().map(Part::Text).collect();
-        parts.push(Part::Image(document.media_type, document.read().await?));
+        parts.push(Part::Image(document.file_type.media_type, document.read().await?));
         let question = Question { instructions: prompt::INSTRUCTIONS, parts, name: prompt::NAME, schema };
-        openai.ask(question).await.map_err(failure)
+        openai.ask(question).await.map_err(model_error)
     };
     let reply = reply.await;
-    uploads.release(taken).await;
+    uploads.release(claim).await;
     let reply = reply?;
     let reading: Reading = serde_json::from_str(&reply.text)
-        .map_err(|_| failure(openai::Error::BadAnswer("not JSON of the schema".to_owned())))?;
+        .map_err(|_| model_error(openai::Error::BadAnswer("not JSON of the schema".to_owned())))?;
     let checks = checks::check(&reading, &hints, Utc::now().date_naive());
     let fields = AnalysisFields::from(reading);
     let view = AnalysisView {
@@ -158,41 +160,38 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         verification_history_fields: HistoryFields::from(&fields),
         analysis_json: fields,
         checks,
-        document: DocumentView { name: &document.name, mimetype: document.media_type, size: document.size() },
+        document: DocumentView { name: &document.name, mimetype: document.file_type.media_type, size: document.size() },
         usage: reply.usage,
     };
-    let mut response = success(StatusCode::OK, None, view);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(no_store(success(StatusCode::OK, None, view)))
 }
 
-/// What a caller is told of a model that gave no answer.
-fn failure(error: openai::Error) -> ApiError {
+/// What a caller is told of a model without an answer.
+fn model_error(error: openai::Error) -> ApiError {
     use openai::Error;
+    const REFUSED_ACCOUNT: &str = "The model refuses this deployment's account; its operator must fix this";
     let failed = |message: &str| ApiError::new(StatusCode::BAD_GATEWAY, "Document analysis failed").message(message);
-    let told = match &error {
+    let answer = match &error {
         Error::NotConfigured => {
             return ApiError::new(StatusCode::NOT_IMPLEMENTED, "OpenAI not configured")
                 .message("OPENAI_API_KEY must be set in environment variables");
         }
         Error::Throttled { retry_after } => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
             .message("The model takes no more requests just now; try again shortly")
-            .header(RETRY_AFTER, &retry_after.unwrap_or(RETRY_SECONDS).to_string()),
-        Error::KeyRefused | Error::QuotaUsedUp => {
-            let told = failed("The model refuses this deployment's account; its operator must fix this");
-            if matches!(error, Error::KeyRefused) { told.suspecting_secret() } else { told }
-        }
+            .retry_after(retry_after.unwrap_or(RETRY_SECONDS)),
+        Error::KeyRefused => failed(REFUSED_ACCOUNT).retry_after_secret_reload(),
+        Error::QuotaUsedUp => failed(REFUSED_ACCOUNT),
         Error::Refused(_) => failed("The model would not read this image; take another photo of the document"),
         Error::BadImage(_) => ApiError::invalid_field("document_front", "cannot be read as an image"),
         Error::TimedOut(_) => return ApiError::upstream_timeout(error),
         Error::BadAnswer(_) => failed("The model did not answer as it should; try again"),
     };
-    told.because(error)
+    answer.with_cause(error)
 }
 
 impl From<Reading> for AnalysisFields {
     fn from(read: Reading) -> Self {
-        // A date that is none is shown as it was read.
+        // A date that is no calendar day is shown as it was read.
         let date = |text: String| match reading::date(&text) {
             Some(date) => format!("{date} 00:00:00.000Z"),
             None => text,

@@ -1,30 +1,32 @@
-//! POST /api/face-liveness/session: a new Amazon Rekognition Face Liveness session.
+//! POST /api/face-liveness/session: creates an Amazon Rekognition Face Liveness session.
 //!
-//! A request that is sent again with the same `Idempotency-Key` gets the same session; nobody else's request ever does.
-//! AWS calls: one. PocketBase calls: one to keep whose the session is and, with a flow token, one before it to see the profile.
+//! A repeated request with the same `Idempotency-Key` gets the same session, and no other caller's request does. AWS calls: one.
+//! PocketBase calls: one to store the session and, with a flow token, one before it to load the profile.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use liveness::{CHALLENGE, Liveness};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::auth::{Caller, Scope};
-use shared::backend::Backend;
-use shared::config::{AttemptSettings, Env};
-use shared::http::{ApiError, StartError, json_response, parse_json, read_json, request_id};
-use shared::pocketbase::{Error, LivenessStatus, NewLivenessSession, ProfileOverview};
-use shared::types::{RecordId, SessionId};
+use shared::auth::Scope;
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::http::{ApiError, credentials, json_response, parse_json, read_json, request_id};
+use shared::pocketbase::records::{LivenessStatus, NewLivenessSession};
+use shared::profiles::{self, Attempts, DailyLimit, Quota};
+use shared::runtime::StartError;
+use shared::types::SessionId;
 
-/// The most audit images that AWS gives.
+/// The most audit images of a session.
 const MAX_AUDIT_IMAGES: i32 = 4;
 
 /// The longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 255;
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
-    attempts: AttemptSettings,
+    daily_limit: DailyLimit,
     liveness: Liveness,
 }
 
@@ -35,14 +37,14 @@ impl State {
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
-            attempts: AttemptSettings::from_env(env)?,
+            daily_limit: DailyLimit::from_env(Quota::LivenessSessions, env)?,
             liveness: Liveness::from_env(env).await?,
             backend: Backend::from_env(env).await?,
         })
     }
 }
 
-/// What may be asked for. The body may also be empty.
+/// Request body, which may be empty.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Wanted {
@@ -66,14 +68,17 @@ struct SessionView {
 /// day; 501 where AWS is not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let caller = authenticator.bearer(request.headers())?;
+    let caller = authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::FaceLivenessWrite)?;
     let audit_images = audit_images(&request)?;
-    // The settings are part of what makes a request the same: AWS may not give a session other ones than it has.
+    // The settings are part of the token, since AWS refuses the same token with other settings.
     let (settings, key) = (audit_images.to_string(), idempotency_key(&request)?);
-    let request_token = authenticator.name_for(&caller, &["face-liveness-session", &settings, &key])?;
-    let profile = match caller.flow_profile() {
-        Some(profile) => Some(state.may_have_another(profile, &caller).await?),
+    let request_token = authenticator.keyed_name(&caller, &["face-liveness-session", &settings, &key])?;
+    let attempts = match caller.flow_profile() {
+        Some(profile) => {
+            let profile = profiles::load_open(pocketbase, profile, &caller).await?;
+            Some(state.daily_limit.attempts(&profile)?)
+        }
         None => None,
     };
     let session_id = state.liveness.create_session(&request_token, audit_images).await?;
@@ -84,47 +89,21 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         status: LivenessStatus::Created,
         flow_attempt: None,
     };
-    match profile {
-        Some(profile) => state.keep_numbered(&profile, &mut session).await?,
-        None => pocketbase.create_liveness_session(&session).await?,
+    match attempts {
+        Some(mut attempts) => loop {
+            session.flow_attempt = Some(attempts.next_name()?);
+            let stored = pocketbase.create_liveness_session(caller.writer(), &session).await;
+            if Attempts::accept(stored)?.is_some() {
+                break;
+            }
+        },
+        None => pocketbase.create_liveness_session(caller.writer(), &session).await?,
     }
     let message = "Face Liveness session created successfully";
     Ok(json_response(StatusCode::OK, &SessionView { success: true, session_id, message, challenge_type: CHALLENGE }))
 }
 
-impl State {
-    /// The profile of a flow token, if it may have another session.
-    async fn may_have_another(&self, profile: &RecordId, caller: &Caller) -> Result<ProfileOverview, ApiError> {
-        let profile = self.backend.pocketbase.profile_overview(profile, caller.teams()).await?;
-        let profile = profile.ok_or_else(ApiError::profile_not_found)?;
-        if profile.is_decided() {
-            return Err(ApiError::already_decided());
-        }
-        if profile.sessions_left(self.attempts.sessions_per_day).next().is_none() {
-            return Err(too_many_sessions());
-        }
-        Ok(profile)
-    }
-
-    /// Keeps a session as one of those that a person has in a day.
-    async fn keep_numbered(&self, profile: &ProfileOverview, session: &mut NewLivenessSession) -> Result<(), ApiError> {
-        for attempt in profile.sessions_left(self.attempts.sessions_per_day) {
-            session.flow_attempt = Some(attempt);
-            match self.backend.pocketbase.create_liveness_session(session).await {
-                Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
-                outcome => return outcome.map_err(|error| ApiError::of_write(error, true)),
-            }
-        }
-        Err(too_many_sessions())
-    }
-}
-
-fn too_many_sessions() -> ApiError {
-    let message = "This profile has used up its sessions for today; try again tomorrow (UTC)";
-    ApiError::too_many_today("Too many Face Liveness sessions", message)
-}
-
-/// How many audit images are wanted.
+/// Number of audit images.
 fn audit_images(request: &Request) -> Result<i32, ApiError> {
     let wanted = match request.body().is_empty() {
         true => Wanted::default(),
@@ -140,7 +119,7 @@ fn audit_images(request: &Request) -> Result<i32, ApiError> {
     })
 }
 
-/// What makes this request the same one when it is sent again: the caller's own word, else the gateway's id of it.
+/// Identity of the request: the caller's `Idempotency-Key`, else the gateway's request id.
 fn idempotency_key(request: &Request) -> Result<String, ApiError> {
     let Some(header) = request.headers().get("idempotency-key") else {
         return Ok(format!("request {}", request_id(request)));

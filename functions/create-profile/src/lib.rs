@@ -1,21 +1,23 @@
-//! POST /api/profiles/create: makes a profile, or finds the one that is already there.
+//! POST /api/profiles/create: creates a profile, or finds the existing one.
 //!
-//! The body's shape chooses what a person is told apart by. With `userID`: one profile per team and `userID`, and a link
-//! with a flow token. Without, and with an API key: one per team, document type, number and country, and a plain link.
-//! PocketBase calls: one for a new profile, two for a known one.
+//! The body chooses the key by which profiles are reused. With `userID`: one profile per team and `userID`, and a link with a
+//! flow token. Without it, and with an API key: one per team, document type, number and country, and a plain link.
+//! PocketBase calls: one for a new profile, two for an existing one.
 
 use lambda_http::http::StatusCode;
+use lambda_http::http::header::WWW_AUTHENTICATE;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::auth::{Caller, Scope};
-use shared::backend::Backend;
-use shared::config::{Env, LinkSettings};
-use shared::http::{ApiError, StartError, json_response, parse_json, read_json};
-use shared::pocketbase::{DedupeKey, NewProfile, Reused};
+use shared::auth::{self, Caller, Scope};
+use shared::runtime::Backend;
+use shared::env::{ConfigError, Env};
+use shared::http::{ApiError, credentials, json_response, parse_json, read_json};
+use shared::pocketbase::records::{CreatedProfile, DedupeKey, NewProfile};
+use shared::runtime::StartError;
 use shared::types::{RecordId, Team, Teams, Text, UserId, VerificationStatus};
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
     links: LinkSettings,
@@ -31,7 +33,25 @@ impl State {
     }
 }
 
-/// The body of the bearer contract.
+/// URLs of the hosted flow.
+struct LinkSettings {
+    /// `CLIENT_URL`: of the bearer contract, without a trailing slash.
+    client_url: String,
+    /// `IDENTIVIA_FRONTEND_URL`: of the key contract; `https://identivia.com` by default.
+    frontend_url: String,
+}
+
+impl LinkSettings {
+    fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let frontend_url = env.url("IDENTIVIA_FRONTEND_URL")?;
+        Ok(Self {
+            client_url: env.url("CLIENT_URL")?.ok_or(ConfigError::Missing("CLIENT_URL"))?,
+            frontend_url: frontend_url.unwrap_or_else(|| "https://identivia.com".to_owned()),
+        })
+    }
+}
+
+/// Body of the bearer contract.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ByUser {
@@ -49,7 +69,7 @@ struct ByUser {
     language: Option<Text<35>>,
 }
 
-/// The body of the key contract.
+/// Body of the key contract.
 #[derive(Deserialize)]
 struct ByDocument {
     name: Text<255>,
@@ -58,7 +78,7 @@ struct ByDocument {
     nationality: Text<128>,
 }
 
-/// What the key contract requires.
+/// Required fields of the key contract.
 const DOCUMENT_FIELDS: [&str; 4] = ["name", "document_type", "document_number", "nationality"];
 
 #[derive(Serialize)]
@@ -79,11 +99,12 @@ struct CreateResponse {
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let body = read_json(&request);
     let body_key = body.as_ref().ok().and_then(|body| body.get("apiKey")).and_then(Value::as_str);
-    let caller = state.backend.authenticator.any(request.headers(), body_key, &state.backend.pocketbase).await?;
-    let caller = caller.ok_or_else(ApiError::missing_bearer)?;
+    let credentials = credentials(request.headers()).or_api_key(body_key);
+    let caller = state.backend.authenticator.authenticate(credentials, &state.backend.pocketbase).await?;
     caller.require(Scope::ProfilesWrite)?;
     if caller.is_flow() {
-        return Err(ApiError::insufficient_scope(Scope::ProfilesWrite).message("A flow token opens one profile only"));
+        return Err(ApiError::from(auth::Error::InsufficientScope(Scope::ProfilesWrite))
+            .message("A flow token opens one profile only"));
     }
     let body = body?;
     let by_user = is_given(&body, "userID");
@@ -92,7 +113,10 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     }
     let team = team(state, &caller, &body).await?;
     let profile = if by_user { profile_of_user(team.clone(), body)? } else { profile_of_document(team.clone(), body)? };
-    let (id, reused) = state.backend.pocketbase.create_profile(&profile).await?;
+    let (status, message, id) = match state.backend.pocketbase.create_profile(&profile).await? {
+        CreatedProfile::Created(id) => (StatusCode::CREATED, None, id),
+        CreatedProfile::Existing(id) => (StatusCode::OK, Some("Existing record found"), id),
+    };
     let flow_token = match by_user {
         true => Some(state.backend.authenticator.flow_token(&id, team.as_ref(), &caller)?),
         false => None,
@@ -101,14 +125,10 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         Some(token) => format!("{}/{id}?token={token}", state.links.client_url),
         None => format!("{}/{id}", state.links.frontend_url),
     };
-    let (status, message) = match reused {
-        Reused::No => (StatusCode::CREATED, None),
-        Reused::Yes => (StatusCode::OK, Some("Existing record found")),
-    };
     Ok(json_response(status, &CreateResponse { success: true, url, id, flow_token, message }))
 }
 
-/// Whether a field is there and not blank.
+/// Whether a field is present and not blank.
 fn is_given(body: &Value, field: &str) -> bool {
     match body.get(field) {
         None | Some(Value::Null) => false,
@@ -117,8 +137,8 @@ fn is_given(body: &Value, field: &str) -> bool {
     }
 }
 
-/// Whose the profile will be: as the body says, where the caller may say so; else the caller's own. For a caller of all teams
-/// that names none it is the service account's; not so for a caller without a team, who would be shown what another team has.
+/// Team of the profile: the team in the body, if the caller may name it; else the caller's own. A caller of all teams that
+/// names none gets the service account's team. A caller without a team does not, since it would see another team's records.
 async fn team(state: &State, caller: &Caller, body: &Value) -> Result<Option<Team>, ApiError> {
     let asked: Option<Team> = match body.get("team") {
         Some(team) if is_given(body, "team") => {
@@ -128,11 +148,18 @@ async fn team(state: &State, caller: &Caller, body: &Value) -> Result<Option<Tea
         _ => None,
     };
     match (asked, caller.teams()) {
-        (Some(asked), Teams::Only(own)) if own.as_ref() != Some(&asked) => Err(ApiError::team_not_allowed()),
+        (Some(asked), Teams::Only(own)) if own.as_ref() != Some(&asked) => Err(team_not_allowed()),
         (Some(asked), _) => Ok(Some(asked)),
         (None, Teams::Only(own)) => Ok(own.clone()),
         (None, Teams::All) => Ok(state.backend.pocketbase.account().await?.team),
     }
+}
+
+/// 403 for a team that is not the caller's.
+fn team_not_allowed() -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "Team not allowed")
+        .message("team must be your own, or absent")
+        .header(WWW_AUTHENTICATE, "Bearer realm=\"identivia\", error=\"insufficient_scope\"")
 }
 
 fn profile_of_user(team: Option<Team>, body: Value) -> Result<NewProfile, ApiError> {

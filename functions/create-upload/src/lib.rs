@@ -1,20 +1,22 @@
-//! POST /api/uploads: leave to send one file to the bucket, past the API, which carries no large ones.
+//! POST /api/uploads: announces an upload, and returns a form with which the file is sent to the bucket directly.
 //!
-//! PocketBase calls: one to keep whose the upload is; with a flow token, or for a profile that is named, one before it to see the
-//! profile. AWS is not asked: the form's policy is signed here.
+//! PocketBase calls: one to store the upload; with a flow token, or for a named profile, one before it to load the profile. AWS
+//! is not called: the form is signed here.
 
 use std::collections::BTreeMap;
 
 use lambda_http::http::StatusCode;
-use lambda_http::http::header::{CACHE_CONTROL, HeaderValue};
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::auth::{Caller, Scope};
-use shared::backend::Backend;
-use shared::config::{AttemptSettings, Env};
-use shared::http::{ApiError, Media, StartError, json_response, parse_json, read_json};
-use shared::pocketbase::{Error, NewUpload, ProfileOverview, Upload};
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::file::Media;
+use shared::http::{ApiError, credentials, json_response, no_store, parse_json, read_json};
+use shared::pocketbase::records::NewUpload;
+use shared::profiles::{self, Attempts, DailyLimit, Quota};
+use shared::runtime::StartError;
 use shared::types::{RecordId, Text};
 use storage::{POST_TTL, Uploads};
 
@@ -24,7 +26,7 @@ const MAX_IMAGE: u64 = 15 * 1024 * 1024;
 /// The largest video, in bytes.
 const MAX_VIDEO: u64 = 50 * 1024 * 1024;
 
-/// The file fields of all routes, and what they take.
+/// The file fields of all routes, and what they accept.
 const FIELDS: [(&str, Media); 6] = [
     ("document_front", Media::Image),
     ("document_back", Media::Image),
@@ -34,10 +36,10 @@ const FIELDS: [(&str, Media); 6] = [
     ("selfie_video", Media::Video),
 ];
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
-    attempts: AttemptSettings,
+    daily_limit: DailyLimit,
     uploads: Uploads,
 }
 
@@ -48,14 +50,14 @@ impl State {
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
-            attempts: AttemptSettings::from_env(env)?,
+            daily_limit: DailyLimit::from_env(Quota::Uploads, env)?,
             uploads: Uploads::from_env(env).await?,
             backend: Backend::from_env(env).await?,
         })
     }
 }
 
-/// The body.
+/// Request body.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Announced {
@@ -65,7 +67,7 @@ struct Announced {
     profile_id: Option<String>,
 }
 
-/// What the route requires.
+/// Required fields.
 const REQUIRED: [&str; 3] = ["field", "contentType", "size"];
 
 #[derive(Serialize)]
@@ -86,7 +88,7 @@ struct UploadView {
 /// has used up the uploads of a day; 501 where there is no bucket; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
+    let caller = authenticator.authenticate(credentials(request.headers()), pocketbase).await?;
     caller.require(Scope::UploadsWrite)?;
     let body = read_json(&request)?;
     let missing: Vec<_> = REQUIRED.into_iter().filter(|field| body.get(field).is_none_or(Value::is_null)).collect();
@@ -97,7 +99,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let (field, content_type) = announced(&given)?;
     let profile = profile_of(&caller, given.profile_id.as_deref())?;
     let overview = match &profile {
-        Some(profile) => Some(state.open(&caller, profile).await?),
+        Some(profile) => Some(profiles::load_open(pocketbase, profile, &caller).await?),
         None => None,
     };
     let mut upload = NewUpload {
@@ -109,35 +111,42 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         size: given.size,
         flow_attempt: None,
     };
-    // A caller of all teams uploads for the profile's team.
+    // An upload for a profile belongs to the profile's team, also when a caller of all teams makes it.
     if let Some(overview) = &overview {
         upload.team.clone_from(&overview.team);
     }
-    let kept = match overview.filter(|_| caller.is_flow()) {
-        Some(overview) => state.keep_numbered(&overview, &mut upload).await?,
-        None => pocketbase.create_upload(&upload).await?,
+    let stored = match overview.filter(|_| caller.is_flow()) {
+        Some(profile) => {
+            let mut attempts = state.daily_limit.attempts(&profile)?;
+            loop {
+                upload.flow_attempt = Some(attempts.next_name()?);
+                let stored = pocketbase.create_upload(caller.writer(), &upload).await;
+                if let Some(stored) = Attempts::accept(stored)? {
+                    break stored;
+                }
+            }
+        }
+        None => pocketbase.create_upload(caller.writer(), &upload).await?,
     };
-    let post = state.uploads.bucket().presigned_post(&Uploads::key(&kept), &upload.content_type, upload.size).await?;
+    let post = state.uploads.bucket().presigned_post(&Uploads::key(&stored), &upload.content_type, upload.size).await?;
     let view = UploadView {
         success: true,
-        upload_id: kept.id,
+        upload_id: stored.id,
         url: post.url,
         fields: post.fields,
         expires_in: POST_TTL.as_secs(),
     };
-    let mut response = json_response(StatusCode::CREATED, &view);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(no_store(json_response(StatusCode::CREATED, &view)))
 }
 
-/// The field and the media type, if the one takes the other and this much of it.
+/// The field and the media type, if the field accepts the type and the size.
 fn announced(given: &Announced) -> Result<(&'static str, String), ApiError> {
     let known = FIELDS.into_iter().find(|(field, _)| *field == given.field.as_str());
     let names = FIELDS.map(|(field, _)| field).join(", ");
     let (field, media) = known.ok_or_else(|| ApiError::invalid_field("field", format!("must be one of {names}")))?;
-    // A browser names codecs as well.
+    // Browsers add codecs.
     let content_type = given.content_type.as_str().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    // Phones call it by the name of its codec.
+    // Phones name the codec instead of the container.
     let is_taken =
         media.types().contains(&content_type.as_str()) || (media == Media::Image && content_type == "image/heic");
     if !is_taken {
@@ -154,37 +163,12 @@ fn announced(given: &Announced) -> Result<(&'static str, String), ApiError> {
     }
 }
 
-/// The profile that an upload is for: a flow token's own, else the one that is named.
+/// Profile of the upload: the flow token's own, else the named one.
 fn profile_of(caller: &Caller, named: Option<&str>) -> Result<Option<RecordId>, ApiError> {
     let named = named.filter(|named| !named.is_empty());
     if let Some(named) = named {
         caller.require_for(Scope::UploadsWrite, named)?;
     }
-    let named = named.map(|named| named.parse().map_err(|_| ApiError::profile_not_found())).transpose()?;
+    let named = named.map(|named| profiles::parse_id(named)).transpose()?;
     Ok(named.or_else(|| caller.flow_profile().cloned()))
-}
-
-impl State {
-    /// The profile, if this caller may upload for it.
-    async fn open(&self, caller: &Caller, profile: &RecordId) -> Result<ProfileOverview, ApiError> {
-        let overview = self.backend.pocketbase.profile_overview(profile, caller.teams()).await?;
-        let overview = overview.ok_or_else(ApiError::profile_not_found)?;
-        if caller.is_flow() && overview.is_decided() {
-            return Err(ApiError::already_decided());
-        }
-        Ok(overview)
-    }
-
-    /// Keeps an upload as one of those that a person has in a day.
-    async fn keep_numbered(&self, profile: &ProfileOverview, upload: &mut NewUpload) -> Result<Upload, ApiError> {
-        for attempt in profile.uploads_left(self.attempts.uploads_per_day) {
-            upload.flow_attempt = Some(attempt);
-            match self.backend.pocketbase.create_upload(upload).await {
-                Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
-                outcome => return outcome.map_err(|error| ApiError::of_write(error, true)),
-            }
-        }
-        let message = "This profile has used up its uploads for today; try again tomorrow (UTC)";
-        Err(ApiError::too_many_today("Too many uploads", message))
-    }
 }

@@ -1,20 +1,20 @@
-//! Delivers webhooks that a queue tells of, as soon as they are written or due again.
+//! SQS event: delivers webhooks as soon as they are written or due again.
 //!
-//! The message says no more than which one: what is sent, and where, is in the outbox. PocketBase calls: one to see whether it is its
-//! turn, and those of a delivery.
+//! A message holds only the id of a webhook; payload and endpoint are in the outbox. PocketBase calls: one to see whether the
+//! webhook is due, and those of a delivery.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use shared::runtime::EventError;
 use shared::types::RecordId;
-use shared::worker::Failure;
-pub use webhooks::Dispatch as State;
+pub use webhooks::Dispatcher as State;
 
-/// For how long one webhook after the other is delivered, of the 60 s that the function has.
-const ENOUGH: Duration = Duration::from_secs(40);
+/// How long webhooks of one stream are delivered, of the function's 60 s.
+const TIME_BUDGET: Duration = Duration::from_secs(40);
 
-/// Messages of SQS, as Lambda brings them.
+/// SQS event.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Messages {
@@ -29,7 +29,7 @@ struct Message {
     body: String,
 }
 
-/// Which messages the queue shall bring again.
+/// Messages that the queue delivers again.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unhandled {
@@ -42,30 +42,30 @@ struct ItemFailure {
     item_identifier: String,
 }
 
-/// Handles messages, all at once.
+/// Handles messages, all at the same time.
 ///
 /// # Errors
-/// Never: a message that cannot be handled because PocketBase fails is named in the answer. An endpoint that fails is no failure of the
-/// message's: the outbox knows when it is tried again.
-pub async fn handle(state: &State, messages: Messages) -> Result<Unhandled, Failure> {
+/// None: a message that fails because of PocketBase is listed in the answer. A failing endpoint is no failure of the message,
+/// since the outbox schedules the next attempt.
+pub async fn handle(state: &State, messages: Messages) -> Result<Unhandled, EventError> {
     let handled = messages.records.into_iter().map(async |message| match deliver(state, &message.body).await {
         Ok(()) => None,
         Err(failure) => {
-            tracing::error!(message = message.message_id, cause = %failure, "a message is left to the queue");
+            tracing::error!(message = message.message_id, cause = %failure, "a message goes back to the queue");
             Some(ItemFailure { item_identifier: message.message_id })
         }
     });
     Ok(Unhandled { batch_item_failures: join_all(handled).await.into_iter().flatten().collect() })
 }
 
-async fn deliver(state: &State, message: &str) -> Result<(), Failure> {
+async fn deliver(state: &State, message: &str) -> Result<(), EventError> {
     let Ok(id) = message.trim().parse::<RecordId>() else {
         tracing::warn!("a message names no webhook");
         return Ok(());
     };
-    // One whose turn it is not, or which is delivered already, needs nothing.
+    // A webhook that is not due, or delivered already, needs nothing.
     if let Some(delivery) = state.pocketbase.queued_delivery(&id).await? {
-        state.courier.deliver(&state.pocketbase, delivery, Instant::now() + ENOUGH).await?;
+        state.sender.deliver(&state.pocketbase, delivery, Instant::now() + TIME_BUDGET).await?;
     }
     Ok(())
 }

@@ -1,26 +1,24 @@
-//! Every day: deletes what checks and uploads have left behind, once its time is over. Decisions stay.
+//! Schedule, every day: deletes media, faces and uploads that are older than `RETENTION_DAYS`. Decisions stay.
 //!
-//! Media in the bucket, the images of Face Liveness sessions, and the records of uploads; frames never outlive the request. What is found
-//! is found by its age, so that a run that was interrupted is finished by the next one. The bucket's own lifecycle is the backstop.
+//! Deleted are objects in the bucket, images of Face Liveness sessions and records of uploads. They are selected by age, so that
+//! the next run completes an interrupted one. The bucket's lifecycle rule is the backstop.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use shared::config::{Env, PocketBaseSettings, RetentionSettings};
-use shared::http::StartError;
-use shared::pocketbase::{Error, PocketBase};
-use shared::worker::Failure;
-use storage::Bucket;
+use serde::Serialize;
+use shared::env::Env;
+use shared::pocketbase::{self, Error, PocketBase};
+use shared::runtime::{EventError, StartError, Tick};
+use storage::{Bucket, RetentionSettings};
 
-/// After how long no more is begun, of the 15 minutes that the function has.
-const ENOUGH: Duration = Duration::from_secs(12 * 60);
+/// After this time no further page is started, of the function's 15 minutes.
+const TIME_BUDGET: Duration = Duration::from_secs(12 * 60);
 
-/// For how long a form for an upload can outlive the person that it was for: ten minutes, and a day's run that failed.
+/// How long after a redaction objects of the person can still appear: a form is valid for ten minutes, and a run can fail.
 const AFTER_REDACTION: TimeDelta = TimeDelta::days(2);
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     pocketbase: PocketBase,
     bucket: Bucket,
@@ -36,17 +34,12 @@ impl State {
         Ok(Self {
             retention: RetentionSettings::from_env(env)?,
             bucket: Bucket::from_env(env).await?,
-            pocketbase: PocketBase::start(PocketBaseSettings::from_env(env)?).await?,
+            pocketbase: PocketBase::start(pocketbase::Settings::from_env(env)?).await?,
         })
     }
 }
 
-/// A tick of the schedule. What it says makes no difference.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Tick(#[allow(dead_code)] pub Value);
-
-/// How much was deleted.
+/// Number of deleted items.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Deleted {
     /// Objects of the bucket.
@@ -59,16 +52,16 @@ pub struct Deleted {
     pub uploads: usize,
 }
 
-/// Deletes what is old.
+/// Runs once.
 ///
 /// # Errors
-/// When PocketBase or AWS fails. What has been deleted until then stays so.
-pub async fn handle(state: &State, _: Tick) -> Result<Deleted, Failure> {
+/// When PocketBase or AWS fails. Items that were deleted until then stay deleted.
+pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
     let State { pocketbase, bucket, retention } = state;
     let started = Instant::now();
     let before: DateTime<Utc> = Utc::now() - TimeDelta::days(i64::from(retention.days));
     let mut deleted = Deleted::default();
-    // Whatever fails, the rest has its turn first.
+    // A failure is reported at the end, so that it does not keep the rest from being done.
     let mut failures = Vec::new();
     match objects(pocketbase, bucket, before).await {
         Ok(count) => deleted.objects = count,
@@ -85,27 +78,27 @@ pub async fn handle(state: &State, _: Tick) -> Result<Deleted, Failure> {
         }
     }
     let Deleted { objects, checks, liveness_sessions, uploads } = deleted;
-    tracing::info!(objects, checks, liveness_sessions, uploads, "what was old is deleted");
+    tracing::info!(objects, checks, liveness_sessions, uploads, "retention enforced");
     match failures.pop() {
         Some(failure) => Err(failure),
         None => Ok(deleted),
     }
 }
 
-/// Deletes objects of the bucket; how many they were.
-async fn objects(pocketbase: &PocketBase, bucket: &Bucket, before: DateTime<Utc>) -> Result<usize, Failure> {
+/// Deletes objects of the bucket, and returns how many.
+async fn objects(pocketbase: &PocketBase, bucket: &Bucket, before: DateTime<Utc>) -> Result<usize, EventError> {
     if !bucket.is_configured() {
         return Ok(0);
     }
-    let mut deleted = bucket.delete_older(before).await?;
-    // A form that was given out before may have been sent after.
+    let mut deleted = bucket.delete_older(before).await.map_err(EventError::with_cause)?;
+    // A form that was issued before a redaction can be sent after it.
     for profile in pocketbase.redacted_since(Utc::now() - AFTER_REDACTION).await? {
-        deleted += bucket.delete_person(&profile).await?;
+        deleted += bucket.delete_person(&profile).await.map_err(EventError::with_cause)?;
     }
     Ok(deleted)
 }
 
-/// What PocketBase holds for a time.
+/// Kind of records with a retention time.
 #[derive(Clone, Copy)]
 enum Kind {
     CheckMedia,
@@ -113,10 +106,10 @@ enum Kind {
     Uploads,
 }
 
-/// Deletes all of a kind, page by page; how many they were.
+/// Deletes all records of a kind, page by page, and returns how many.
 async fn all(pocketbase: &PocketBase, kind: Kind, before: DateTime<Utc>, started: Instant) -> Result<usize, Error> {
     let mut deleted = 0;
-    while started.elapsed() < ENOUGH {
+    while started.elapsed() < TIME_BUDGET {
         let page = match kind {
             Kind::CheckMedia => pocketbase.forget_check_media(before).await?,
             Kind::LivenessImages => pocketbase.delete_liveness_images(before).await?,

@@ -1,27 +1,27 @@
-//! GET /api/face-liveness/results/{sessionId}: what became of a Face Liveness session.
+//! GET /api/face-liveness/results/{sessionId}: result of a Face Liveness session.
 //!
-//! AWS is asked until the session is over; what it then says is kept, and later requests are answered from there.
-//! PocketBase calls: one to see whose the session is, and one to keep the outcome; later one and one per image. AWS calls:
-//! one while the session is open.
+//! AWS is asked until the session has ended. The result is then stored, and later requests are answered from PocketBase.
+//! PocketBase calls: one to load the session, and one to store the result; later one, and one per image. AWS calls: one while
+//! the session is open.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lambda_http::http::StatusCode;
-use lambda_http::http::header::{CACHE_CONTROL, HeaderValue};
 use lambda_http::{Body, Request, RequestExt, Response};
 use liveness::Liveness;
 use serde::Serialize;
 use shared::auth::Scope;
-use shared::backend::Backend;
-use shared::config::Env;
-use shared::http::{ApiError, StartError, success};
-use shared::pocketbase::{BoundingBox, LivenessImage, LivenessOutcome, LivenessStatus};
-use shared::types::SessionId;
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::http::{ApiError, credentials, no_store, success};
+use shared::pocketbase::records::{BoundingBox, LivenessImage, LivenessOutcome, LivenessStatus};
+use shared::runtime::StartError;
+use shared::types::{Decimal, SessionId};
 
-/// What the images of an answer may weigh together, in bytes: a Lambda answer has 6 MB, and Base64 takes a third more.
+/// The most bytes of all images of an answer: a Lambda answer has 6 MB, and Base64 adds a third.
 const MAX_IMAGES: usize = 4_200_000;
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
     liveness: Liveness,
@@ -41,11 +41,11 @@ impl State {
 #[serde(rename_all = "camelCase")]
 struct ResultView<'a> {
     session_id: &'a SessionId,
-    /// Of a session that has not succeeded, or not yet.
+    /// Only for a session that has not succeeded, or not yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<LivenessStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    confidence_score: Option<f64>,
+    confidence_score: Option<Decimal>,
     is_live: bool,
     #[serde(flatten)]
     images: Option<ImagesView>,
@@ -72,30 +72,32 @@ struct ImageView {
 /// flow token, another profile's; 429 when AWS throttles; 501 where AWS is not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let caller = authenticator.bearer(request.headers())?;
+    let caller = authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::FaceLivenessRead)?;
     let session_id: SessionId = request
         .path_parameters_ref()
         .and_then(|parameters| parameters.first("sessionId")?.parse().ok())
-        .ok_or_else(ApiError::session_not_found)?;
+        .ok_or_else(session_not_found)?;
     let session = pocketbase.liveness_session(&session_id, caller.teams(), caller.flow_profile()).await?;
-    let session = session.ok_or_else(ApiError::session_not_found)?;
+    let session = session.ok_or_else(session_not_found)?;
     let outcome = match session.status.is_over() {
         true => pocketbase.liveness_outcome(&session).await?,
-        false => state.liveness.read(pocketbase, &session).await?.ok_or_else(ApiError::session_not_found)?,
+        false => state.liveness.read(pocketbase, &session).await?.ok_or_else(session_not_found)?,
     };
     if outcome.status == LivenessStatus::Expired {
-        return Err(ApiError::session_not_found());
+        return Err(session_not_found());
     }
     let view = view(&session_id, state.liveness.is_live(outcome.status, outcome.confidence), outcome);
-    let mut response = success(StatusCode::OK, Some("Face Liveness results retrieved successfully"), view);
-    // A face is in it.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(no_store(success(StatusCode::OK, Some("Face Liveness results retrieved successfully"), view)))
 }
 
-/// Scores and images are shown of a session that succeeded: of any other they would mean nothing. Images that would make the
-/// answer too large for Lambda are left out; AWS's are some 100 kB each.
+/// 404 for a session that does not exist, or no longer, or is not the caller's.
+fn session_not_found() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "Session not found").message("Face Liveness session ID is invalid or expired")
+}
+
+/// Scores and images are shown only for a session that succeeded, since they mean nothing for any other. Images that would
+/// make the answer too large for Lambda are left out; AWS's have some 100 kB each.
 fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> ResultView<'_> {
     let succeeded = outcome.status == LivenessStatus::Succeeded;
     let mut weight = outcome.reference_image.as_ref().map_or(0, |image| image.bytes.len());
@@ -108,7 +110,7 @@ fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> Resu
     ResultView {
         session_id,
         status: (!succeeded).then_some(outcome.status),
-        confidence_score: outcome.confidence.filter(|_| succeeded),
+        confidence_score: outcome.confidence.filter(|_| succeeded).map(Decimal),
         is_live,
         images: succeeded.then(|| ImagesView {
             reference_image: outcome.reference_image.filter(|image| image.bytes.len() <= MAX_IMAGES).map(show),

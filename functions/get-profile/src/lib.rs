@@ -1,22 +1,25 @@
-//! GET /api/profiles/{id}: a profile, where it stands, and its newest verification.
+//! GET /api/profiles/{id}: a profile with its status and its newest verification.
 //!
-//! Bearers get the backend API's body; API keys, and with `PUBLIC_STATUS_LOOKUP` anyone who has the id, get the key API's.
+//! Bearer tokens get the body of the backend API; API keys, and with `PUBLIC_STATUS_LOOKUP` anyone with the id, that of the key API.
 //! PocketBase calls: one.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use shared::auth::Scope;
-use shared::backend::Backend;
-use shared::config::{Env, PublicSettings};
-use shared::http::{ApiError, StartError, path_id, profile_id, success};
-use shared::pocketbase::{ProfileOverview, VerificationSummary};
-use shared::types::Teams;
+use shared::auth::{self, Scope};
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::http::{ApiError, credentials, path_parameter, success};
+use shared::pocketbase::records::{ProfileOverview, VerificationSummary};
+use shared::profiles;
+use shared::runtime::StartError;
+use shared::types::{Decimal, Teams};
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
-    public: PublicSettings,
+    /// `PUBLIC_STATUS_LOOKUP`: whether requests without a credential are answered. False by default.
+    is_public: bool,
 }
 
 impl State {
@@ -25,11 +28,11 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self { public: PublicSettings::from_env(env)?, backend: Backend::from_env(env).await? })
+        Ok(Self { is_public: env.flag("PUBLIC_STATUS_LOOKUP")?, backend: Backend::from_env(env).await? })
     }
 }
 
-/// The backend API's body.
+/// Body of the backend API.
 #[derive(Serialize)]
 struct ProfileView<'a> {
     name: &'a str,
@@ -51,7 +54,7 @@ struct VerificationView<'a> {
     profile: &'a str,
     status: &'a str,
     liveness_session_id: &'a str,
-    liveness_confidence: f64,
+    liveness_confidence: Decimal,
     liveness_status: &'a str,
     document_type: &'a str,
     name: &'a str,
@@ -61,7 +64,7 @@ struct VerificationView<'a> {
     updated: &'a str,
 }
 
-/// The key API's body.
+/// Body of the key API.
 #[derive(Serialize)]
 struct StatusView<'a> {
     name: &'a str,
@@ -80,18 +83,19 @@ struct StatusView<'a> {
 /// 401; 403 for a missing scope or another profile than a flow token's; 404 for a profile that does not exist or is another
 /// team's; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
-    let id = path_id(&request);
-    let caller = state.backend.authenticator.any(request.headers(), None, &state.backend.pocketbase).await?;
+    let id = path_parameter(&request, "id");
+    let Backend { authenticator, pocketbase } = &state.backend;
+    let caller = authenticator.authenticate_optional(credentials(request.headers()), pocketbase).await?;
     let (teams, is_bearer) = match &caller {
         Some(caller) => {
             caller.require_for(Scope::ProfilesRead, &id)?;
             (caller.teams(), !caller.is_key())
         }
-        None if state.public.status_lookup => (&Teams::All, false),
-        None => return Err(ApiError::missing_bearer()),
+        None if state.is_public => (&Teams::All, false),
+        None => return Err(auth::Error::Missing.into()),
     };
-    let profile = state.backend.pocketbase.profile_overview(&profile_id(&id)?, teams).await?;
-    let profile = profile.ok_or_else(ApiError::profile_not_found)?;
+    let profile = pocketbase.profile_overview(&profiles::parse_id(&id)?, teams).await?;
+    let profile = profile.ok_or(profiles::Error::NotFound)?;
     Ok(match is_bearer {
         true => success(StatusCode::OK, None, ProfileView::from(&profile)),
         false => success(StatusCode::OK, None, StatusView::from(&profile)),
@@ -122,7 +126,7 @@ impl<'a> VerificationView<'a> {
             profile: profile.id.as_str(),
             status: &verification.status,
             liveness_session_id: &verification.liveness_session_id,
-            liveness_confidence: verification.liveness_confidence,
+            liveness_confidence: Decimal(verification.liveness_confidence),
             liveness_status: &verification.liveness_status,
             document_type: &verification.document_type,
             name: &verification.name,
@@ -143,7 +147,7 @@ impl<'a> From<&'a ProfileOverview> for StatusView<'a> {
             nationality: &profile.country,
             verification_status: &profile.verification_status,
             status: profile.status(),
-            // PocketBase writes RFC 3339 with a space for the T.
+            // PocketBase writes a space in the place of RFC 3339's T.
             created_at: profile.created.replacen(' ', "T", 1),
         }
     }

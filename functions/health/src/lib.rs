@@ -1,6 +1,6 @@
-//! GET /: whether the API and its PocketBase are up, and what else is configured.
+//! GET /: health of the API and of PocketBase, and which other services are configured.
 //!
-//! PocketBase calls: one. The other services are not called.
+//! PocketBase calls: one. Other services are not called.
 
 use std::time::Instant;
 
@@ -11,19 +11,22 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use serde_json::json;
 use shared::auth::Scope;
-use shared::backend::Backend;
-use shared::config::{AwsSettings, Env, FingerprintSettings, LivenessSettings, OpenAiSettings, PublicSettings};
-use shared::http::{ApiError, RETRY_SECONDS, StartError, json_response};
-use shared::pocketbase;
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::http::{ApiError, RETRY_SECONDS, credentials, json_response};
+use shared::runtime::StartError;
+use shared::types::Decimal;
+use shared::{aws, pocketbase};
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
-    public: PublicSettings,
-    aws: AwsSettings,
-    liveness: LivenessSettings,
-    openai: OpenAiSettings,
-    fingerprint: FingerprintSettings,
+    /// `PUBLIC_HEALTH`: whether requests without a token are answered. False by default.
+    is_public: bool,
+    aws: aws::Settings,
+    liveness: liveness::Settings,
+    openai: openai::Settings,
+    has_fingerprint_key: bool,
     started: Instant,
 }
 
@@ -35,11 +38,11 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         let started = Instant::now();
         Ok(Self {
-            public: PublicSettings::from_env(env)?,
-            aws: AwsSettings::from_env(env)?,
-            liveness: LivenessSettings::from_env(env)?,
-            openai: OpenAiSettings::from_env(env)?,
-            fingerprint: FingerprintSettings::from_env(env)?,
+            is_public: env.flag("PUBLIC_HEALTH")?,
+            aws: aws::Settings::from_env(env)?,
+            liveness: liveness::Settings::from_env(env)?,
+            openai: openai::Settings::from_env(env)?,
+            has_fingerprint_key: env.get("FINGERPRINT_SECRET_KEY").is_some(),
             backend: Backend::from_env(env).await?,
             started,
         })
@@ -51,7 +54,7 @@ struct HealthResponse<'a> {
     status: &'static str,
     service: &'static str,
     timestamp: String,
-    /// Seconds since this process started.
+    /// Seconds since the start of the process.
     uptime: f64,
     memory: Memory,
     pocketbase_status: &'static str,
@@ -60,12 +63,12 @@ struct HealthResponse<'a> {
     aws_faceliveness_status: &'static str,
     openai_model: &'a str,
     openai_status: &'static str,
-    faceliveness_threshold: f64,
+    faceliveness_threshold: Decimal,
     fingerprint_status: &'static str,
 }
 
-/// This process's memory, in MB of 1,048,576 bytes. Linux knows no heap: its nearest are the data segment (`VmData`) and the
-/// resident part that no file backs (`RssAnon`).
+/// Memory of the process, in MB of 1,048,576 bytes. Linux reports no heap: the nearest are the data segment (`VmData`) and the
+/// anonymous resident memory (`RssAnon`).
 #[derive(Serialize)]
 struct Memory {
     rss: String,
@@ -80,12 +83,12 @@ struct Memory {
 /// # Errors
 /// 401, unless `PUBLIC_HEALTH` lets anyone ask; 403 for a missing scope.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
-    if state.public.health && !request.headers().contains_key(AUTHORIZATION) {
-        // `recordsStored` is what this process holds in memory, which was the earlier service's fallback and is now nothing.
+    if state.is_public && !request.headers().contains_key(AUTHORIZATION) {
+        // `recordsStored`: the earlier service fell back to records in memory. This one has none.
         let body = json!({ "status": "OK", "service": "Identivia-API", "recordsStored": 0 });
         return Ok(json_response(StatusCode::OK, &body));
     }
-    state.backend.authenticator.bearer(request.headers())?.require(Scope::HealthRead)?;
+    state.backend.authenticator.authenticate_bearer(credentials(request.headers()))?.require(Scope::HealthRead)?;
     let (status, pocketbase_status) = match state.backend.pocketbase.check().await {
         Ok(()) => (StatusCode::OK, "authenticated"),
         Err(error) => {
@@ -106,8 +109,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         aws_faceliveness_status: configured(state.aws.is_configured()),
         openai_model: &state.openai.model,
         openai_status: configured(state.openai.api_key.is_some()),
-        faceliveness_threshold: state.liveness.threshold,
-        fingerprint_status: configured(state.fingerprint.secret_key.is_some()),
+        faceliveness_threshold: Decimal(state.liveness.threshold),
+        fingerprint_status: configured(state.has_fingerprint_key),
     };
     let mut response = json_response(status, &body);
     if status == StatusCode::SERVICE_UNAVAILABLE {

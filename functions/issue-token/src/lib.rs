@@ -1,8 +1,8 @@
-//! POST /api/auth/token: a machine token for a client that knows its secret.
+//! POST /api/auth/token: issues a machine token to a client with its secret.
 //!
-//! The request is JSON (`client_id`, `client_secret`, `scope`), or what any OAuth 2.0 library sends for the client
-//! credentials grant (RFC 6749, 4.4): a form with `grant_type=client_credentials`, the secret in it or in HTTP Basic.
-//! Errors bear OAuth's names (5.2). No upstream is asked.
+//! The request is JSON (`client_id`, `client_secret`, `scope`), or the client credentials grant of OAuth 2.0 (RFC 6749, 4.4): a
+//! form with `grant_type=client_credentials`, and the secret in the form or in HTTP Basic. Errors have OAuth's names (5.2). No
+//! upstream service is called.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,10 @@ use lambda_http::http::{HeaderMap, StatusCode};
 use lambda_http::{Body, Request, Response};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
-use shared::auth::{Scope, TokenIssuer, same_secret};
-use shared::config::{Env, TokenClient, TokenClientSettings};
-use shared::http::{ApiError, StartError, json_response, parse_json, read_json};
+use shared::auth::{Scope, TokenClient, TokenClientSettings, TokenIssuer, is_same_secret};
+use shared::env::Env;
+use shared::http::{ApiError, JsonError, json_response, parse_json, read_json};
+use shared::runtime::StartError;
 
 /// The largest form that is read, in bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -23,7 +24,7 @@ const MAX_FORM: usize = 16 * 1024;
 /// The form's media type.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     clients: Vec<TokenClient>,
     issuer: TokenIssuer,
@@ -39,7 +40,7 @@ impl State {
     }
 }
 
-/// What a client asks for.
+/// Token request.
 #[derive(Default, Deserialize)]
 struct TokenRequest {
     grant_type: Option<String>,
@@ -72,7 +73,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             return Err(oauth_error("invalid_request", "Send the client's secret in one place, not in two"));
         }
         Some((id, secret)) => {
-            // Libraries disagree on whether RFC 6749's form-encoding inside Basic is really done: either is accepted.
+            // Some libraries form-encode the credentials inside Basic, as RFC 6749 says, and some do not: both are accepted.
             state.client(id, secret).or_else(|| state.client(&form_decoded(id), &form_decoded(secret)))
         }
         None => {
@@ -100,10 +101,10 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
 }
 
 impl State {
-    /// The client with this id and secret. Every client is compared with both, so that the time tells nothing.
+    /// The client with this id and secret. All clients are compared, so that the time reveals nothing.
     fn client(&self, id: &str, secret: &str) -> Option<&TokenClient> {
         self.clients.iter().fold(None, |found, client| {
-            let matches = same_secret(&client.client_id, id) & same_secret(&client.client_secret, secret);
+            let matches = is_same_secret(&client.client_id, id) & is_same_secret(&client.client_secret, secret);
             if matches { Some(client) } else { found }
         })
     }
@@ -112,8 +113,7 @@ impl State {
 fn read(request: &Request) -> Result<TokenRequest, ApiError> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_form = content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(FORM));
-    let asked = if is_form { read_form(request.body()) } else { read_json(request).and_then(parse_json) };
-    let asked: TokenRequest = asked.map_err(invalid_request)?;
+    let asked = if is_form { read_form(request.body())? } else { read_json_request(request)? };
     match asked.grant_type.as_deref() {
         None if is_form => Err(oauth_error("invalid_request", "grant_type is required")),
         None | Some("client_credentials") => Ok(asked),
@@ -121,15 +121,23 @@ fn read(request: &Request) -> Result<TokenRequest, ApiError> {
     }
 }
 
+fn read_json_request(request: &Request) -> Result<TokenRequest, ApiError> {
+    let body = read_json(request).map_err(|error| match error {
+        JsonError::WrongContentType => ApiError::wrong_content_type(&format!("application/json or {FORM}")),
+        error => error.into(),
+    });
+    body.and_then(parse_json).map_err(invalid_request)
+}
+
 fn read_form(body: &[u8]) -> Result<TokenRequest, ApiError> {
     if body.len() > MAX_FORM {
-        return Err(ApiError::too_large("The form must be at most 16 kB"));
+        return Err(invalid_request(ApiError::too_large("The form must be at most 16 kB")));
     }
     let malformed = || oauth_error("invalid_request", "The body is not a form");
     let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(body).map_err(|_| malformed())?;
     let mut fields = BTreeMap::new();
     for (name, value) in pairs {
-        // RFC 6749, 3.2: parameters must not be given twice, and one without value counts as absent.
+        // RFC 6749, 3.2: parameters must not be repeated, and one without a value counts as absent.
         if fields.insert(name, Some(value).filter(|value| !value.is_empty())).is_some() {
             return Err(oauth_error("invalid_request", "A parameter is given twice"));
         }
@@ -164,7 +172,7 @@ fn missing_credentials(asked: &TokenRequest) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, value)| value.as_deref().is_none_or(str::is_empty)).map(|(name, _)| name).collect()
 }
 
-/// The scopes asked for, or all of the client's when none are named.
+/// The requested scopes; all of the client's when the request names none.
 fn granted(client: &TokenClient, asked: Option<&str>) -> Result<Vec<Scope>, ApiError> {
     let mut scopes = Vec::new();
     for name in asked.unwrap_or_default().split_whitespace() {
@@ -180,18 +188,14 @@ fn oauth_error(error: &str, description: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, error).with("error_description", description)
 }
 
-/// What is wrong with any body, by its OAuth name.
+/// Names the error of a malformed body as OAuth does.
 fn invalid_request(error: ApiError) -> ApiError {
-    let described = match error.status() {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => error.message(format!("Send Content-Type: application/json or {FORM}")),
-        _ => error,
-    };
-    described.with("error", "invalid_request")
+    error.with("error", "invalid_request")
 }
 
 fn invalid_client(by_basic: bool) -> ApiError {
     let error = ApiError::new(StatusCode::UNAUTHORIZED, "invalid_client")
         .with("error_description", "Unknown client, or its secret is wrong")
-        .suspecting_secret();
+        .retry_after_secret_reload();
     if by_basic { error.header(WWW_AUTHENTICATE, "Basic realm=\"identivia\"") } else { error }
 }

@@ -1,7 +1,7 @@
-//! GET /api/webhooks/deliveries: the webhooks of a team, the newest first, with every attempt to deliver them.
+//! GET /api/webhooks/deliveries: webhooks with their delivery attempts, newest first.
 //!
-//! `state`, `check_id` and `limit` (1 to 100, 50 by default) choose; `next_cursor` of one page is the `cursor` of the next. PocketBase
-//! calls: one.
+//! Query parameters: `state`, `check_id`, `limit` (1 to 100, 50 by default) and `cursor`, the `next_cursor` of the page before.
+//! PocketBase calls: one.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,19 +10,16 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 use shared::auth::Scope;
-pub use shared::backend::Backend as State;
-use shared::http::{ApiError, json_response};
-use shared::pocketbase::{DeliveryOverview, DeliveryQuery};
+pub use shared::runtime::Backend as State;
+use shared::http::{ApiError, credentials, json_response};
+use shared::pocketbase::records::{DeliveryOverview, DeliveryQuery, DeliveryState};
 use shared::types::RecordId;
 use webhooks::DeliveryView;
 
-/// The states that there are.
-const STATES: [&str; 3] = ["pending", "delivered", "failed"];
-
-/// How many are listed, unless the caller says.
+/// Default page size.
 const LIMIT: usize = 50;
 
-/// The most that are listed at once.
+/// The largest page size.
 const MAX_LIMIT: usize = 100;
 
 #[derive(Serialize)]
@@ -37,11 +34,11 @@ struct Page {
 /// # Errors
 /// 400 for a bad parameter; 401; 403 for a missing scope; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
-    let caller = state.authenticator.bearer_or_key(request.headers(), &state.pocketbase).await?;
+    let caller = state.authenticator.authenticate(credentials(request.headers()), &state.pocketbase).await?;
     caller.require(Scope::WebhooksRead)?;
     let mut query = query(&request)?;
     let limit = query.limit;
-    // One more says whether there is a next page.
+    // One more tells whether there is a next page.
     query.limit += 1;
     query.partner = caller.key_partner();
     let mut found = state.pocketbase.deliveries(caller.teams(), &query).await?;
@@ -56,8 +53,9 @@ fn query(request: &Request) -> Result<DeliveryQuery, ApiError> {
     let parameters = request.query_string_parameters_ref();
     let given = |name: &str| parameters.and_then(|all| all.first(name)).filter(|value| !value.is_empty());
     let state = given("state").map(|state| {
-        let known = STATES.into_iter().find(|known| *known == state);
-        known.ok_or_else(|| ApiError::invalid_field("state", format!("must be one of {}", STATES.join(", "))))
+        let known = DeliveryState::ALL.into_iter().find(|known| known.as_str() == state);
+        let names = DeliveryState::ALL.map(DeliveryState::as_str).join(", ");
+        known.ok_or_else(|| ApiError::invalid_field("state", format!("must be one of {names}")))
     });
     let check_id = given("check_id")
         .map(|id| id.parse().map_err(|_| ApiError::invalid_field("check_id", "must be the check_id of a submission")));
@@ -77,7 +75,7 @@ fn query(request: &Request) -> Result<DeliveryQuery, ApiError> {
     })
 }
 
-/// The place of a webhook in the list.
+/// Position of a webhook in the list.
 fn cursor(delivery: &DeliveryOverview) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", delivery.created.timestamp_millis(), delivery.id))
 }

@@ -1,9 +1,2 @@
-//! Wiring.
-
-use list_deliveries::{State, handle};
-use shared::http::{StartError, run};
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), StartError> {
-    run(|env| Box::pin(State::from_env(env)), |state, request| Box::pin(handle(state, request))).await
-}
+//! Lambda binary of the function.
+shared::http_function!(list_deliveries);

@@ -1,10 +1,12 @@
 //! `$default`: what no other route takes. 404, or 405 with `Allow` for a path that exists with other methods.
 
+use lambda_http::http::header::ALLOW;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
 use matchit::Router;
-use shared::config::Env;
-use shared::http::{ApiError, StartError};
+use shared::env::Env;
+use shared::http::ApiError;
+use shared::runtime::StartError;
 
 /// The paths of the API and the methods of each. A test holds them equal to template.yaml.
 pub const ROUTES: &[(&str, &[Method])] = &[
@@ -27,7 +29,7 @@ pub const ROUTES: &[(&str, &[Method])] = &[
     ("/verif/submit", &[Method::POST]),
 ];
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     routes: Router<&'static [Method]>,
 }
@@ -52,7 +54,13 @@ impl State {
 /// Always: 404 or 405.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     Err(match state.routes.at(request.uri().path()) {
-        Ok(route) => ApiError::method_not_allowed(route.value),
+        Ok(route) => method_not_allowed(route.value),
         Err(_) => ApiError::new(StatusCode::NOT_FOUND, "Not found").message("There is no such route"),
     })
+}
+
+/// 405 with the methods of the path.
+fn method_not_allowed(allowed: &[Method]) -> ApiError {
+    let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").header(ALLOW, &allowed.join(", "))
 }

@@ -1,29 +1,28 @@
-//! POST /api/status_history/{id}: adds an entry to the status history of a profile. The profile's own status stays. Partners that have
-//! asked for it are told by webhook.
+//! POST /api/status_history/{id}: adds an entry to the status history of a profile, and sends webhooks to subscribed partners. The
+//! profile's own status stays.
 //!
-//! PocketBase calls: two, one to see the profile (through the verification, where one is named) and one to write; once a minute one more, to
-//! see whom to tell. SQS calls: one for each webhook.
-
-use std::time::Duration;
+//! PocketBase calls: two, to load the profile (through the verification, where one is named) and to write; once a minute one
+//! more for the subscriptions. SQS calls: one per webhook.
 
 use chrono::Utc;
-use futures_util::future::join_all;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
-use shared::auth::{Caller, Scope};
-use shared::backend::Backend;
-use shared::config::Env;
-use shared::http::{ApiError, StartError, parse_json, path_id, profile_id, read_json, success};
-use shared::pocketbase::{NewDelivery, NewStatus, STATUS_CHANGED, StatusRecord};
+use shared::auth::{self, Caller, Scope};
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::http::{ApiError, credentials, parse_json, path_parameter, read_json, success};
+use shared::pocketbase::records::{NewDelivery, NewStatus, StatusRecord, WebhookEvent};
+use shared::profiles;
+use shared::runtime::StartError;
 use shared::types::{Confidence, Notes, RecordId, Team, Text};
-use webhooks::{Announcer, Subscriptions, status_changed};
+use webhooks::{DeliveryQueue, Subscriptions, status_changed};
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
     subscriptions: Subscriptions,
-    announcer: Announcer,
+    queue: DeliveryQueue,
 }
 
 impl State {
@@ -34,12 +33,13 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
             subscriptions: Subscriptions::default(),
-            announcer: Announcer::from_env(env).await?,
+            queue: DeliveryQueue::from_env(env).await?,
             backend: Backend::from_env(env).await?,
         })
     }
 }
 
+/// Request body.
 #[derive(Deserialize)]
 struct RecordStatus {
     previous_status: Option<Text<64>>,
@@ -51,7 +51,7 @@ struct RecordStatus {
     liveness_status: Option<Text<64>>,
 }
 
-/// What the route requires.
+/// Required fields.
 const REQUIRED: [&str; 3] = ["previous_status", "new_status", "notes"];
 
 #[derive(Serialize)]
@@ -73,15 +73,15 @@ struct StatusView<'a> {
 /// profile is decided; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let id = path_id(&request);
-    let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
+    let id = path_parameter(&request, "id");
+    let caller = authenticator.authenticate(credentials(request.headers()), pocketbase).await?;
     caller.require_for(Scope::StatusHistoryWrite, &id)?;
-    let id = profile_id(&id)?;
+    let id = profiles::parse_id(&id)?;
     let given: RecordStatus = parse_json(read_json(&request)?)?;
     let verification = given.verification.filter(|verification| !verification.is_empty());
     let (previous_status, new_status, notes) = required(given.previous_status, given.new_status, given.notes)?;
     if caller.is_flow() && new_status.as_str() != "pending" {
-        return Err(ApiError::insufficient_scope(Scope::StatusHistoryWrite)
+        return Err(ApiError::from(auth::Error::InsufficientScope(Scope::StatusHistoryWrite))
             .message("A flow token can record new_status pending and no other"));
     }
     let liveness = [
@@ -89,16 +89,14 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         ("liveness_confidence", given.liveness_confidence.is_some()),
         ("liveness_status", given.liveness_status.is_some()),
     ];
-    // A browser's word on this counts for nothing: what AWS said stands in its verification.
+    // A browser's claims do not count: its verification holds AWS's result.
     if let Some((field, _)) = liveness.into_iter().find(|(_, is_given)| caller.is_flow() && *is_given) {
-        return Err(ApiError::insufficient_scope(Scope::StatusHistoryWrite)
+        return Err(ApiError::from(auth::Error::InsufficientScope(Scope::StatusHistoryWrite))
             .with("field", field)
             .message(format!("A flow token cannot set {field}")));
     }
     let subject = look_up(state, &caller, &id, verification.as_deref()).await?;
-    if caller.is_flow() && subject.is_decided {
-        return Err(ApiError::already_decided());
-    }
+    profiles::ensure_open(subject.is_decided, &caller)?;
     let status = NewStatus {
         profile: id,
         verification: subject.verification.clone(),
@@ -112,9 +110,9 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         liveness_status: given.liveness_status,
     };
     let deliveries = deliveries(state, &subject, &status).await?;
-    let record = pocketbase.create_status(&status, &deliveries).await;
-    let record = record.map_err(|error| ApiError::of_write(error, caller.is_flow()))?;
-    join_all(deliveries.iter().map(|delivery| state.announcer.announce(&delivery.id, Duration::ZERO))).await;
+    let record = pocketbase.create_status(caller.writer(), &status, &deliveries).await;
+    let record = record.map_err(|error| profiles::Error::of_write(error, caller.writer()))?;
+    state.queue.enqueue_all(&deliveries).await;
     Ok(success(StatusCode::CREATED, Some("Status history record created"), StatusView::from(&record)))
 }
 
@@ -139,32 +137,32 @@ fn required(
     }
 }
 
-/// Whom an entry is of.
+/// Profile of an entry.
 struct Subject {
-    /// The verification, if one is named.
+    /// The verification, if the request names one.
     verification: Option<RecordId>,
     team: Option<Team>,
     user_id: String,
     is_decided: bool,
 }
 
-/// The webhooks that tell of an entry.
+/// Webhooks for an entry.
 async fn deliveries(state: &State, subject: &Subject, status: &NewStatus) -> Result<Vec<NewDelivery>, ApiError> {
     let subscribers = state.subscriptions.of(&state.backend.pocketbase, subject.team.as_ref()).await?;
-    let wanting = subscribers.iter().filter(|subscriber| subscriber.wants(STATUS_CHANGED));
+    let wanting = subscribers.iter().filter(|subscriber| subscriber.is_subscribed_to(WebhookEvent::StatusChanged));
     let deliveries = wanting.map(|subscriber| {
         let profile = &status.profile;
         let (previous, new) = (status.previous_status.as_str(), status.new_status.as_str());
         let payload = status_changed(Utc::now(), profile, &subject.user_id, previous, new);
-        NewDelivery::new(subscriber, profile.clone(), profile.to_string(), STATUS_CHANGED, payload)
+        NewDelivery::new(subscriber, profile.clone(), profile.to_string(), WebhookEvent::StatusChanged, payload)
     });
     Ok(deliveries.collect())
 }
 
-/// The profile, and the verification if one is named.
+/// The profile, and the verification if the request names one.
 ///
-/// A verification of the profile tells of the profile as well, so that one call is enough. Any other is looked at no
-/// further: whether it exists elsewhere makes no difference to the answer.
+/// A verification of the profile is loaded with the profile, in one call. A verification of another profile is treated as one
+/// that does not exist.
 async fn look_up(
     state: &State,
     caller: &Caller,
@@ -179,8 +177,7 @@ async fn look_up(
         let is_decided = owner.is_decided();
         return Ok(Subject { verification: Some(id), team: owner.team, user_id: owner.user_id, is_decided });
     }
-    let overview = pocketbase.profile_overview(profile, caller.teams()).await?;
-    let overview = overview.ok_or_else(ApiError::profile_not_found)?;
+    let overview = profiles::load(pocketbase, profile, caller).await?;
     match verification {
         Some(_) => Err(ApiError::invalid_field("verification", "is not a verification record of this profile")),
         None => {

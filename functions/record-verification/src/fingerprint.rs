@@ -1,6 +1,6 @@
-//! Fingerprint's Server API: whether the device data that a browser sent is what Fingerprint itself saw, and recently.
+//! Fingerprint's Server API: compares the device data that a browser sent with the event that Fingerprint recorded.
 //!
-//! The verdict is stored beside the data. It refuses nobody, and Fingerprint being down loses nothing.
+//! The verdict is stored beside the data. It refuses no request, and neither does a failure of Fingerprint.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::config::FingerprintSettings;
+use shared::env::{ConfigError, Env};
+use shared::runtime::StartError;
 use shared::upstream;
 
 /// How long connecting may take.
@@ -17,43 +18,70 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer may take: the record is waiting.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The largest answer that is read, in bytes. An event takes some 10 kB.
+/// The largest answer that is read, in bytes. An event has some 10 kB.
 const MAX_ANSWER: usize = 256 * 1024;
 
-/// The longest id of a visitor that is kept, in bytes. Fingerprint's have 20.
+/// The longest visitor id that is stored, in bytes. Fingerprint's have 20.
 const MAX_VISITOR: usize = 64;
 
-/// How far ahead of ours Fingerprint's clock may be, in milliseconds.
+/// Allowed clock skew of Fingerprint, in milliseconds.
 const CLOCK_SKEW: i64 = 60_000;
 
-/// A client. Made once in a process's life.
-pub struct Fingerprint {
-    http: Client,
-    settings: FingerprintSettings,
+/// Settings of the client.
+struct Settings {
+    /// `FINGERPRINT_SECRET_KEY`; without it devices are not checked.
+    secret_key: Option<String>,
+    /// Server API of `FINGERPRINT_REGION` (`us` by default, `eu`, `ap`), or `FINGERPRINT_BASE_URL`; without a trailing slash.
+    base_url: String,
+    /// `FINGERPRINT_MAX_AGE_SECONDS`: the highest age of an event, 60 to 86,400 s, 1,800 by default, which is the default
+    /// lifetime of a flow token.
+    max_age: Duration,
 }
 
-/// What came of a check.
+impl Settings {
+    fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let region = match env.get("FINGERPRINT_REGION").unwrap_or("us") {
+            "us" => "https://api.fpjs.io",
+            "eu" => "https://eu.api.fpjs.io",
+            "ap" => "https://ap.api.fpjs.io",
+            _ => return Err(ConfigError::malformed("FINGERPRINT_REGION", "must be us, eu or ap")),
+        };
+        Ok(Self {
+            secret_key: env.get_owned("FINGERPRINT_SECRET_KEY"),
+            base_url: env.url("FINGERPRINT_BASE_URL")?.unwrap_or_else(|| region.to_owned()),
+            max_age: Duration::from_secs(env.number("FINGERPRINT_MAX_AGE_SECONDS", 1_800, 60..=86_400)?),
+        })
+    }
+}
+
+/// Client of Fingerprint. Built once per execution environment.
+pub struct Fingerprint {
+    http: Client,
+    settings: Settings,
+}
+
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Outcome {
     Pass,
     Fail,
-    /// Fingerprint could not be asked.
+    /// Fingerprint did not answer.
     Unavailable,
 }
 
-/// What is stored beside a browser's device data.
+/// Verdict on device data.
 #[derive(Debug, Serialize)]
 pub struct Verdict {
     result: Outcome,
     checks: Option<Checks>,
-    /// The visitor that Fingerprint saw, whatever the browser said.
+    /// The visitor that Fingerprint recorded.
     visitor_id: Option<String>,
     suspect_score: Option<f64>,
     checked_at: DateTime<Utc>,
 }
 
-/// What has to hold for a verdict to pass.
+/// Conditions of a passing verdict.
 #[derive(Debug, Default, Serialize)]
 struct Checks {
     found: bool,
@@ -63,7 +91,7 @@ struct Checks {
     not_a_bad_bot: bool,
 }
 
-/// An event of Server API v4, as far as it matters here. What it does not say speaks against the device.
+/// Event of Server API v4. A missing field counts against the device.
 #[derive(Deserialize)]
 struct Event {
     /// Milliseconds since 1970.
@@ -79,7 +107,7 @@ struct Identification {
     visitor_id: Option<String>,
 }
 
-/// What a browser's agent says of itself: version 4's names, and version 3's.
+/// Ids in the data of the browser agent, by the names of version 4 and of version 3.
 struct Claim<'a> {
     event: Option<&'a str>,
     visitor: Option<&'a str>,
@@ -89,13 +117,13 @@ impl<'a> Claim<'a> {
     fn of(data: &'a Value) -> Self {
         let first = |names: [&str; 4]| names.iter().find_map(|name| data.get(name)?.as_str());
         Self {
-            // A bare text is an event's id.
+            // Plain text is an event id.
             event: data.as_str().or_else(|| first(["event_id", "eventId", "requestId", "request_id"])),
             visitor: first(["visitor_id", "visitorId", "visitorID", "visitor"]),
         }
     }
 
-    /// The event's id, if it can be one and so can stand in a path.
+    /// The event id, if it is safe in a URL path.
     fn event(&self) -> Option<&'a str> {
         let is_plain = |id: &&str| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         self.event.filter(|id| (4..=64).contains(&id.len()) && !id.contains("..")).filter(is_plain)
@@ -103,15 +131,15 @@ impl<'a> Claim<'a> {
 }
 
 impl Fingerprint {
-    /// A client.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// When no client of HTTP can be made on this machine.
-    pub fn new(settings: FingerprintSettings) -> Result<Self, reqwest::Error> {
-        Ok(Self { http: upstream::client(CONNECT_TIMEOUT, TIMEOUT)?, settings })
+    /// When a setting is malformed, or TLS cannot be set up.
+    pub fn from_env(env: &Env) -> Result<Self, StartError> {
+        Ok(Self { http: upstream::client(CONNECT_TIMEOUT, TIMEOUT)?, settings: Settings::from_env(env)? })
     }
 
-    /// The verdict on device data; `None` without data, and where Fingerprint is not configured. One call; a second when the
+    /// Verdict on device data; `None` without data, or when Fingerprint is not configured. One call, repeated once when the
     /// connection broke.
     pub async fn check(&self, data: Option<&Value>) -> Option<Verdict> {
         let (key, data) = (self.settings.secret_key.as_ref()?, data?);
@@ -124,7 +152,7 @@ impl Fingerprint {
             outcome => outcome,
         };
         let response = match response {
-            // The id is the browser's: one that Fingerprint cannot read is none of its events.
+            // The id is the browser's: an unknown or malformed one fails the check.
             Ok(response) if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
                 return Some(Verdict::of(Outcome::Fail, Some(Checks::default())));
             }
@@ -155,7 +183,7 @@ impl Fingerprint {
             found: true,
             fresh: (-CLOCK_SKEW..=max_age).contains(&age),
             not_replayed: event.replayed == Some(false),
-            // A browser that does not name its visitor contradicts nothing.
+            // The browser need not name a visitor.
             same_visitor: visitor_id.is_some() && (claim.visitor.is_none() || claim.visitor == visitor_id.as_deref()),
             not_a_bad_bot: matches!(event.bot.as_deref(), Some("not_detected" | "good")),
         };
@@ -166,7 +194,7 @@ impl Fingerprint {
     }
 }
 
-/// The log gets no body, which is somebody's device, and no URL, which is its event.
+/// Logs the cause without body and URL, which identify a device.
 fn unavailable(cause: impl std::fmt::Display) -> Verdict {
     tracing::warn!(cause = %cause, "Fingerprint could not be asked");
     Verdict::of(Outcome::Unavailable, None)
@@ -175,5 +203,21 @@ fn unavailable(cause: impl std::fmt::Display) -> Verdict {
 impl Verdict {
     fn of(result: Outcome, checks: Option<Checks>) -> Self {
         Self { result, checks, visitor_id: None, suspect_score: None, checked_at: Utc::now() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn each_region_has_its_server() {
+        for (region, url) in
+            [("us", "https://api.fpjs.io"), ("eu", "https://eu.api.fpjs.io"), ("ap", "https://ap.api.fpjs.io")]
+        {
+            assert_eq!(Settings::from_env(&Env::from([("FINGERPRINT_REGION", region)])).unwrap().base_url, url);
+        }
+        assert!(Settings::from_env(&Env::from([("FINGERPRINT_REGION", "mars")])).is_err());
     }
 }

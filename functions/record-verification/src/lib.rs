@@ -1,11 +1,11 @@
 //! POST /api/verification_history/{id}: adds a verification, with its files, to a profile.
 //!
-//! Liveness is what AWS said of the session, where that can be known, and a device is checked with Fingerprint. Files that the
-//! request does not bring are copied from the profile, through this process but not into it. Everything is written at once.
+//! Claimed liveness is compared with the result of the AWS session where there is one, and device data with Fingerprint. Files
+//! that the request does not contain are streamed from the profile. The verification is one write.
 //!
-//! PocketBase calls: three, two at once to see the profile and the session and one to write, and those for the files copied; one for each upload that stands for a file; with
-//! a flow token one more, to see that the profile is still open.
-//! AWS is asked once, and the answer kept, when nobody has read the session's result yet; Fingerprint once.
+//! PocketBase calls: three, to load the profile and the session at the same time and to write, and those for copied files; one
+//! per upload; with a flow token one more, to see that the profile is still open. AWS calls: one, when the session's result has
+//! not been read yet. Fingerprint calls: one.
 
 mod crosscheck;
 mod fingerprint;
@@ -19,21 +19,26 @@ use liveness::Liveness;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::auth::{Caller, Scope};
-use shared::backend::Backend;
-use shared::config::{AttemptSettings, Env, FingerprintSettings};
-use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, source_ip, success};
-use shared::pocketbase::{
-    Error, LivenessSession, NewVerification, ProfileOverview, RecordFile, UploadUse, VerificationRecord,
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::file::Media;
+use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, source_ip, success};
+use shared::pocketbase::records::{
+    LivenessSession, NewVerification, ProfileOverview, UploadUse, VerificationRecord,
 };
-use shared::types::{RecordId, Text};
-use storage::{Copies, Uploads};
+use shared::pocketbase::{Error, RecordFile};
+use shared::profiles::{self, Attempts, DailyLimit, Quota};
+use shared::runtime::StartError;
+use shared::types::{Decimal, RecordId, Text, VerificationStatus};
+use storage::{CopyPurpose, Uploads};
 
+use crosscheck::session_conflict;
 use fingerprint::Fingerprint;
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
-    attempts: AttemptSettings,
+    daily_limit: DailyLimit,
     liveness: Liveness,
     fingerprint: Fingerprint,
     uploads: Uploads,
@@ -46,16 +51,16 @@ impl State {
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
-            attempts: AttemptSettings::from_env(env)?,
+            daily_limit: DailyLimit::from_env(Quota::Verifications, env)?,
             liveness: Liveness::from_env(env).await?,
-            fingerprint: Fingerprint::new(FingerprintSettings::from_env(env)?)?,
+            fingerprint: Fingerprint::from_env(env)?,
             uploads: Uploads::from_env(env).await?,
             backend: Backend::from_env(env).await?,
         })
     }
 }
 
-/// What the form may hold.
+/// Fields of the form.
 const FIELDS: FormFields = FormFields {
     texts: &[
         "liveness_session_id",
@@ -74,7 +79,7 @@ const FIELDS: FormFields = FormFields {
     files: &[("facial_photo", Media::Image), ("document_front", Media::Image), ("document_back", Media::Image)],
 };
 
-/// The text fields that the route requires.
+/// Required text fields.
 const REQUIRED: [&str; 4] = ["liveness_session_id", "liveness_confidence", "document_type", "liveness_status"];
 
 #[derive(Serialize)]
@@ -82,7 +87,7 @@ struct VerificationView<'a> {
     id: &'a RecordId,
     profile: &'a RecordId,
     liveness_session_id: &'a str,
-    liveness_confidence: f64,
+    liveness_confidence: Decimal,
     document_type: &'a str,
     document_number: &'a str,
     facial_photo: &'a str,
@@ -105,29 +110,33 @@ struct VerificationView<'a> {
 /// PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let id = path_id(&request);
-    let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
+    let id = path_parameter(&request, "id");
+    let caller = authenticator.authenticate(credentials(request.headers()), pocketbase).await?;
     caller.require_for(Scope::VerificationHistoryWrite, &id)?;
-    let id = profile_id(&id)?;
+    let id = profiles::parse_id(&id)?;
     let source_ip = source_ip(&request);
     let mut form = read_form(request, &FIELDS).await?;
     let claimed: Text<128> = form.get("liveness_session_id")?.unwrap_or_default();
-    let profile = pocketbase.profile_overview(&id, caller.teams());
+    let profile = profiles::load_open(pocketbase, &id, &caller);
     let session = crosscheck::session(pocketbase, &caller, &id, &claimed);
     let (profile, session) = join(profile, session).await;
-    let profile = state.open(&caller, profile?)?;
+    let profile = profile?;
+    if caller.is_flow() {
+        state.daily_limit.attempts(&profile)?;
+    }
     require_all(&form, &profile)?;
-    let verification = verification(id.clone(), &form, source_ip, caller.is_flow())?;
-    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), Copies::Passing, &mut form).await?;
+    let verification = verification(id.clone(), &form, source_ip, &caller)?;
+    let purpose = CopyPurpose::Transient;
+    let claim = state.uploads.claim(pocketbase, authenticator, &caller, Some(&id), purpose, &mut form).await?;
     let files = files(form, &profile);
-    // A caller of all teams sees the sessions of all, but one team's session says nothing of another's person.
+    // A caller of all teams sees all sessions, but a session confirms only profiles of its own team.
     let session = session?.filter(|session| session.team == profile.team);
-    let record = record(state, &caller, session.as_ref(), verification, &files, &taken.uses).await;
-    let record = state.uploads.settle(taken, record).await?;
+    let record = record(state, &caller, session.as_ref(), verification, &files, &claim.uses).await;
+    let record = state.uploads.finish(claim, record).await?;
     Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
 }
 
-/// Asks the others what they know of it, and adds the record.
+/// Checks liveness and device, and adds the record.
 async fn record(
     state: &State,
     caller: &Caller,
@@ -141,52 +150,37 @@ async fn record(
     let device = state.fingerprint.check(verification.fingerprint.as_ref());
     let (liveness, verdict) = join(liveness, device).await;
     if let Some(liveness) = liveness? {
-        liveness.put_into(&mut verification);
+        liveness.apply_to(&mut verification);
     }
     verification.fingerprint_verdict = verdict.map(|verdict| json!(verdict));
+    let writer = caller.writer();
     if !caller.is_flow() {
-        return pocketbase.create_verification(&verification, files, uses).await.map_err(of_write);
+        let record = pocketbase.create_verification(writer, &verification, files, uses).await;
+        return record.map_err(|error| write_error(error.into()));
     }
-    // Asking others may have taken seconds, in which the partner may have decided.
-    let profile = pocketbase.profile_overview(&verification.profile, caller.teams()).await?;
-    let profile = state.open(caller, profile)?;
-    // It is one of the attempts that a person has in a day.
-    for attempt in profile.verifications_left(state.attempts.verifications_per_day) {
-        verification.flow_attempt = Some(attempt);
-        match pocketbase.create_verification(&verification, files, uses).await {
-            Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
-            Err(Error::Refused) => return Err(ApiError::already_decided()),
-            outcome => return outcome.map_err(of_write),
+    // The checks may have taken seconds, in which the partner may have decided.
+    let profile = profiles::load_open(pocketbase, &verification.profile, caller).await?;
+    let mut attempts = state.daily_limit.attempts(&profile)?;
+    loop {
+        verification.flow_attempt = Some(attempts.next_name()?);
+        let record = pocketbase.create_verification(writer, &verification, files, uses).await;
+        if let Some(record) = Attempts::accept(record).map_err(write_error)? {
+            return Ok(record);
         }
-    }
-    Err(too_many_attempts())
-}
-
-impl State {
-    /// The profile, if this caller may add to it.
-    fn open(&self, caller: &Caller, profile: Option<ProfileOverview>) -> Result<ProfileOverview, ApiError> {
-        let profile = profile.ok_or_else(ApiError::profile_not_found)?;
-        if caller.is_flow() && profile.is_decided() {
-            return Err(ApiError::already_decided());
-        }
-        if caller.is_flow() && profile.verifications_left(self.attempts.verifications_per_day).next().is_none() {
-            return Err(too_many_attempts());
-        }
-        Ok(profile)
     }
 }
 
-/// A session vouches once: an index lets no second record have it.
-fn of_write(error: Error) -> ApiError {
+/// 409 for a session that another verification uses: a unique index admits it once.
+fn write_error(error: profiles::Error) -> ApiError {
     match error {
-        Error::NotUnique(field) if field == "liveness_session" => ApiError::session_conflict(
+        profiles::Error::PocketBase(Error::NotUnique(field)) if field == "liveness_session" => session_conflict(
             "This session has been used for a verification already: the profile shows it. Or create another session",
         ),
         error => error.into(),
     }
 }
 
-/// Refuses, in one error, what lacks a field or a file.
+/// Refuses a request with missing fields or files, and lists all of them.
 fn require_all(form: &Form, profile: &ProfileOverview) -> Result<(), ApiError> {
     let document_type = form.get::<Text<64>>("document_type")?;
     let is_passport = document_type.as_ref().is_some_and(|kind| kind.as_str().eq_ignore_ascii_case("passport"));
@@ -200,7 +194,7 @@ fn require_all(form: &Form, profile: &ProfileOverview) -> Result<(), ApiError> {
     if missing.is_empty() { Ok(()) } else { Err(ApiError::missing_fields(&required, &missing)) }
 }
 
-/// The files of a profile that a verification copies when the request does not bring them.
+/// Files of a profile that a verification copies when the request does not contain them.
 fn stored(profile: &ProfileOverview) -> [(&'static str, &str); 3] {
     [
         ("facial_photo", &profile.facial_photo),
@@ -209,7 +203,7 @@ fn stored(profile: &ProfileOverview) -> [(&'static str, &str); 3] {
     ]
 }
 
-/// Where each file comes from.
+/// The files and their sources.
 fn files(mut form: Form, profile: &ProfileOverview) -> Vec<(&'static str, RecordFile)> {
     let files = stored(profile).into_iter().filter_map(|(field, stored)| match form.files.remove(field) {
         Some(file) => Some((field, RecordFile::Sent(file))),
@@ -223,13 +217,13 @@ fn verification(
     profile: RecordId,
     form: &Form,
     source_ip: Option<String>,
-    is_flow: bool,
+    caller: &Caller,
 ) -> Result<NewVerification, ApiError> {
     let absent = |field: &str| ApiError::missing_fields(&REQUIRED, &[field]);
     let claimed_ip: Option<Text<45>> = form.get("ip_address")?;
     let ip_address = match claimed_ip {
-        // A browser's address is the one that it comes from, whatever it says.
-        Some(_) if is_flow => source_ip,
+        // A browser's claim is ignored.
+        Some(_) if caller.is_flow() => source_ip,
         Some(claimed) => match claimed.as_str().parse::<IpAddr>() {
             Ok(address) => Some(address.to_string()),
             Err(_) => return Err(ApiError::invalid_field("ip_address", "must be an IPv4 or IPv6 address")),
@@ -238,11 +232,11 @@ fn verification(
     };
     Ok(NewVerification {
         profile,
-        status: "pending",
+        status: VerificationStatus::Pending,
         liveness_session_id: form.get("liveness_session_id")?.ok_or_else(|| absent("liveness_session_id"))?,
         liveness_confidence: form.get("liveness_confidence")?.ok_or_else(|| absent("liveness_confidence"))?,
         liveness_status: form.get("liveness_status")?.ok_or_else(|| absent("liveness_status"))?,
-        // A claim, until it has been compared with what AWS said of the session.
+        // A claim, until it is compared with the session's result.
         liveness_verified: false,
         liveness_session: None,
         document_type: form.get("document_type")?.ok_or_else(|| absent("document_type"))?,
@@ -259,17 +253,12 @@ fn verification(
     })
 }
 
-/// FingerprintJS's visitor data, which is JSON; a bare visitor or event id is kept as a string.
+/// FingerprintJS's visitor data as JSON; a plain visitor or event id is stored as a string.
 fn fingerprint(form: &Form) -> Result<Option<Value>, ApiError> {
     match form.get_json("fingerprint") {
         Ok(data) => Ok(data),
         Err(_) => Ok(form.get::<Text<128>>("fingerprint")?.map(|id| Value::from(id.as_str()))),
     }
-}
-
-fn too_many_attempts() -> ApiError {
-    let message = "This profile has used up its attempts for today; try again tomorrow (UTC)";
-    ApiError::too_many_today("Too many verification attempts", message)
 }
 
 impl<'a> From<&'a VerificationRecord> for VerificationView<'a> {
@@ -278,7 +267,7 @@ impl<'a> From<&'a VerificationRecord> for VerificationView<'a> {
             id: &record.id,
             profile: &record.profile,
             liveness_session_id: &record.liveness_session_id,
-            liveness_confidence: record.liveness_confidence,
+            liveness_confidence: Decimal(record.liveness_confidence),
             document_type: &record.document_type,
             document_number: &record.document_number,
             facial_photo: &record.facial_photo,

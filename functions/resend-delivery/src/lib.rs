@@ -1,6 +1,6 @@
-//! POST /api/webhooks/deliveries/{id}/resend: delivers a webhook once more, with its schedule from the start.
+//! POST /api/webhooks/deliveries/{id}/resend: delivers a webhook again, with the retry schedule from its start.
 //!
-//! PocketBase calls: two, one to see whose it is and one to make it due. SQS calls: one.
+//! PocketBase calls: two, to load the delivery and to make it due. SQS calls: one.
 
 use std::time::Duration;
 
@@ -8,15 +8,17 @@ use chrono::Utc;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
-use shared::backend::Backend;
-use shared::config::Env;
-use shared::http::{ApiError, StartError, path_id, success};
-use webhooks::{Announcer, DeliveryView};
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::http::{ApiError, credentials, path_parameter, success};
+use shared::pocketbase::records::DeliveryState;
+use shared::runtime::StartError;
+use webhooks::{DeliveryQueue, DeliveryView, delivery_not_found};
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
-    announcer: Announcer,
+    queue: DeliveryQueue,
 }
 
 impl State {
@@ -25,22 +27,22 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self { announcer: Announcer::from_env(env).await?, backend: Backend::from_env(env).await? })
+        Ok(Self { queue: DeliveryQueue::from_env(env).await?, backend: Backend::from_env(env).await? })
     }
 }
 
-/// Answers a request: 202, for it is delivered after the answer.
+/// Answers 202, since the webhook is delivered after the answer.
 ///
 /// # Errors
-/// 401; 403 for a missing scope; 404; 409 for an endpoint that is disabled, or a webhook that is being delivered just now; PocketBase's
+/// 401; 403 for a missing scope; 404; 409 when the endpoint is disabled or the webhook is being delivered; PocketBase's
 /// failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
+    let caller = authenticator.authenticate(credentials(request.headers()), pocketbase).await?;
     caller.require(Scope::WebhooksWrite)?;
-    let id = path_id(&request).parse().map_err(|_| ApiError::delivery_not_found())?;
+    let id = path_parameter(&request, "id").parse().map_err(|_| delivery_not_found())?;
     let delivery = pocketbase.delivery(&id, caller.teams(), caller.key_partner().as_ref()).await?;
-    let mut delivery = delivery.ok_or_else(ApiError::delivery_not_found)?;
+    let mut delivery = delivery.ok_or_else(delivery_not_found)?;
     let conflict = |message: &str| ApiError::new(StatusCode::CONFLICT, "Delivery conflict").message(message);
     if delivery.webhook_disabled.is_some() || delivery.webhook_url.is_empty() {
         return Err(conflict("The endpoint is disabled; ask the operator to enable it, and what waits is delivered"));
@@ -48,8 +50,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     if !pocketbase.resend_delivery(&delivery).await? {
         return Err(conflict("This webhook is being delivered just now"));
     }
-    state.announcer.announce(&id, Duration::ZERO).await;
-    "pending".clone_into(&mut delivery.state);
+    state.queue.enqueue(&id, Duration::ZERO).await;
+    delivery.state = DeliveryState::Pending;
     delivery.delivered = None;
     delivery.next_attempt = Some(Utc::now());
     Ok(success(StatusCode::ACCEPTED, Some("Webhook will be delivered again"), DeliveryView::without_payload(delivery)))

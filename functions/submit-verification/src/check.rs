@@ -1,4 +1,4 @@
-//! A check, from its beginning to its outcome.
+//! A check, from its start to its outcome.
 
 use std::time::{Duration, Instant};
 
@@ -6,50 +6,102 @@ use chrono::{DateTime, Utc};
 use futures_util::future::{join_all, try_join, try_join3};
 use lambda_http::http::StatusCode;
 use shared::auth::Caller;
-use shared::backend::Backend;
-use shared::http::{ApiError, Content, File, Form};
-use shared::pocketbase::{
-    CHECK_COMPLETED, CheckAttempt, Error, NewCheck, NewDelivery, Outcome, STATUS_CHANGED, Subscriber, UploadUse, Writer,
+use shared::file::{Content, File};
+use shared::http::{ApiError, Form};
+use shared::pocketbase::Error;
+use shared::pocketbase::records::{
+    AttemptUse, CheckOutcome, CheckState, NewCheck, NewDelivery, Subscriber, UploadUse, WebhookEvent,
 };
+use shared::profiles::{self, Attempts};
+use shared::runtime::Backend;
 use shared::types::RecordId;
-use storage::{Copies, check_key};
+use storage::{CopyPurpose, check_key};
 use webhooks::status_changed;
 
 use crate::State;
 use crate::compare::CompareError;
 use crate::media::MediaError;
 use crate::rules::{self, Decision};
-use crate::submission::{Submission, too_many_attempts};
+use crate::submission::Submission;
 use crate::view::{CheckResult, webhook_payload};
 
-/// How long a decision may take, of the 29 s that a request has: what it came to has to be written as well.
+/// Time limit of a decision, of a request's 29 s: the outcome has to be written as well.
 const DECISION_TIME: Duration = Duration::from_secs(25);
 
-/// What a submission came to.
-pub struct Done {
+/// A check with its outcome.
+pub struct Completed {
     pub result: CheckResult,
     pub deliveries: Vec<NewDelivery>,
 }
 
-/// Why a submission came to nothing.
+/// Failure of a check.
 struct Failure {
+    /// What the caller is told.
     error: ApiError,
-    attempt: CheckAttempt,
-    /// What may have been written all the same: the answer that would say so is lost.
-    perhaps: Option<Box<Done>>,
+    /// Reason for the check's record.
+    reason: String,
+    /// Whether the attempt counts towards the daily limit.
+    attempt: AttemptUse,
+    /// The outcome, if it may have been written although the answer to the write was lost.
+    maybe_written: Option<Box<Completed>>,
 }
 
-impl From<ApiError> for Failure {
-    /// What the sender can help uses up an attempt, and what we or others failed in does not.
-    fn from(error: ApiError) -> Self {
-        let is_senders = error.status().is_client_error() && error.status() != StatusCode::TOO_MANY_REQUESTS;
-        let attempt = if is_senders { CheckAttempt::Kept } else { CheckAttempt::GivenBack };
-        Self { error, attempt, perhaps: None }
+impl Failure {
+    fn new(reason: String, error: ApiError, attempt: AttemptUse) -> Self {
+        Self { error, reason, attempt, maybe_written: None }
+    }
+
+    /// A failure that the sender can mend. The attempt counts.
+    fn of_sender<E: std::fmt::Display + Into<ApiError>>(error: E) -> Self {
+        Self::new(error.to_string(), error.into(), AttemptUse::Kept)
+    }
+
+    /// A failure of this service, of its operator or of an upstream service. The attempt does not count.
+    fn of_service<E: std::fmt::Display + Into<ApiError>>(error: E) -> Self {
+        Self::new(error.to_string(), error.into(), AttemptUse::GivenBack)
+    }
+
+    /// A failure to compare the faces, with the contract's answer.
+    fn of_processing(cause: impl std::fmt::Display, attempt: AttemptUse) -> Self {
+        let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Verification processing failed")
+            .message("Nothing is decided; send the same submission again")
+            .with_cause(&cause);
+        Self::new(cause.to_string(), error, attempt)
     }
 }
 
-/// Begins the check, as one of those that a person has in a day.
-pub async fn begin(state: &State, caller: &Caller, submission: &Submission, form: &Form) -> Result<RecordId, ApiError> {
+impl From<storage::Error> for Failure {
+    fn from(error: storage::Error) -> Self {
+        if error.is_senders() { Self::of_sender(error) } else { Self::of_service(error) }
+    }
+}
+
+impl From<profiles::Error> for Failure {
+    fn from(error: profiles::Error) -> Self {
+        match error {
+            profiles::Error::PocketBase(error) => error.into(),
+            error => Self::of_sender(error),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::UploadConflict => Self::of_sender(error),
+            error => Self::of_service(error),
+        }
+    }
+}
+
+/// Starts the check, as one of the attempts of the day for a flow token.
+pub async fn start(
+    state: &State,
+    caller: &Caller,
+    submission: &Submission,
+    attempts: Option<Attempts>,
+    form: &Form,
+) -> Result<RecordId, ApiError> {
     let pocketbase = &state.backend.pocketbase;
     let key = |field| check_key(submission.profile.as_str(), &submission.check_id, field);
     let mut check = NewCheck {
@@ -60,29 +112,33 @@ pub async fn begin(state: &State, caller: &Caller, submission: &Submission, form
         user_identifier: submission.user.clone(),
         user_email: form.get("user_email")?,
         user_phone: form.get("user_phone")?,
-        status: "processing",
+        status: CheckState::Processing,
         selfie_video: key("selfie_video"),
         id_photo: key("id_photo"),
         flow_attempt: None,
     };
-    if submission.writer == Writer::Partner {
-        return pocketbase.create_check(&check).await.map_err(|error| match error {
-            // The person has been forgotten meanwhile.
-            Error::Refused => ApiError::profile_not_found(),
-            error => error.into(),
-        });
-    }
-    for attempt in &submission.attempts {
-        check.flow_attempt = Some(attempt.clone());
-        match pocketbase.create_check(&check).await {
-            Err(Error::NotUnique(field)) if field == "flow_attempt" => continue,
-            outcome => return outcome.map_err(|error| ApiError::of_write(error, true)),
+    let Some(mut attempts) = attempts else {
+        let created = pocketbase.create_check(caller.writer(), &check).await;
+        return created.map_err(redacted_if_refused).map_err(ApiError::from);
+    };
+    loop {
+        check.flow_attempt = Some(attempts.next_name()?);
+        if let Some(id) = Attempts::accept(pocketbase.create_check(caller.writer(), &check).await)? {
+            return Ok(id);
         }
     }
-    Err(too_many_attempts())
 }
 
-/// Stores the media, compares the faces, and writes what it came to; or ends the check.
+/// Meaning of a write of a backend that PocketBase refuses: a backend may check a decided profile again, but not a redacted
+/// one.
+fn redacted_if_refused(error: Error) -> profiles::Error {
+    match error {
+        Error::Refused => profiles::Error::NotFound,
+        error => error.into(),
+    }
+}
+
+/// Stores the media, compares the faces and writes the outcome; or ends the check without one.
 pub async fn process(
     state: &State,
     caller: &Caller,
@@ -90,51 +146,50 @@ pub async fn process(
     check: &RecordId,
     form: &mut Form,
     started: Instant,
-) -> Result<Done, ApiError> {
+) -> Result<Completed, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let copies = Copies::OfCheck(&submission.check_id);
-    let taken = state.uploads.take(pocketbase, authenticator, caller, Some(&submission.profile), copies, form).await;
-    let taken = match taken {
-        Ok(taken) => taken,
+    let purpose = CopyPurpose::CheckMedia(&submission.check_id);
+    let claim = state.uploads.claim(pocketbase, authenticator, caller, Some(&submission.profile), purpose, form).await;
+    let claim = match claim {
+        Ok(claim) => claim,
         Err(error) => {
             let (outcome, _) = end(state, check, error.into()).await;
             return outcome;
         }
     };
-    let (outcome, keeps_media) = match attempt(state, caller, submission, check, form, &taken.uses, started).await {
-        Ok(done) => (Ok(done), true),
+    let (outcome, keeps_media) = match decide_and_write(state, caller, submission, check, form, &claim.uses, started).await
+    {
+        Ok(completed) => (Ok(completed), true),
         Err(failure) => end(state, check, failure).await,
     };
     if keeps_media && outcome.is_err() {
-        // The outcome may stand, and its webhook lead to them.
+        // The outcome may have been written, and its webhook links to the media.
         return outcome;
     }
     if outcome.is_err() {
         let inline = form.files.iter().filter(|(_, file)| matches!(file.content, Content::Inline(_)));
         let keys = inline.map(|(field, _)| check_key(submission.profile.as_str(), &submission.check_id, field));
-        // What is left is deleted with the rest, after some days.
+        // The retention job deletes what is left.
         let _ = state.uploads.bucket().delete(keys).await;
     }
-    state.uploads.settle(taken, outcome).await
+    state.uploads.finish(claim, outcome).await
 }
 
-/// Ends a check that failed, unless it turns out to be decided; and whether its media stay.
-async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Done, ApiError>, bool) {
-    let Failure { error, attempt, perhaps } = failure;
-    let reason = error.cause().or(error.text("message")).unwrap_or("refused").to_owned();
-    match (state.backend.pocketbase.fail_check(check, &reason, attempt).await, perhaps) {
-        // It is over, and nobody else ends checks that soon: the outcome was written, and only the answer lost.
-        (Ok(false), Some(done)) => (Ok(*done), true),
+/// Ends a failed check, unless it turns out to have an outcome. Returns also whether its media must stay.
+async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Completed, ApiError>, bool) {
+    let Failure { error, reason, attempt, maybe_written } = failure;
+    match (state.backend.pocketbase.fail_check(check, &reason, attempt).await, maybe_written) {
+        // The check has ended, and nothing else ends checks that soon: the outcome was written, only the answer was lost.
+        (Ok(false), Some(completed)) => (Ok(*completed), true),
         (Ok(_), _) => (Err(error), false),
-        (Err(cause), perhaps) => {
+        (Err(cause), maybe_written) => {
             tracing::warn!(%cause, "a failed check is left to the sweep");
-            (Err(error), perhaps.is_some())
+            (Err(error), maybe_written.is_some())
         }
     }
 }
 
-/// One try to come to an outcome.
-async fn attempt(
+async fn decide_and_write(
     state: &State,
     caller: &Caller,
     submission: &Submission,
@@ -142,110 +197,97 @@ async fn attempt(
     form: &Form,
     uses: &[UploadUse],
     started: Instant,
-) -> Result<Done, Failure> {
+) -> Result<Completed, Failure> {
     let pocketbase = &state.backend.pocketbase;
     let time_left = DECISION_TIME.saturating_sub(started.elapsed());
     let stored = async {
         let files = form.files.iter().map(|(field, file)| store(state, submission, field, file));
-        join_all(files).await.into_iter().collect::<Result<(), ApiError>>().map_err(Failure::from)
+        join_all(files).await.into_iter().collect::<Result<(), storage::Error>>().map_err(Failure::from)
     };
     let subscribers = async {
         let subscribers = state.subscriptions.of(pocketbase, submission.team.as_ref()).await;
-        subscribers.map_err(|error| ApiError::from(error).into())
+        subscribers.map_err(Failure::from)
     };
-    let decided = async {
-        let decided = tokio::time::timeout(time_left, decide(state, form)).await;
-        decided.unwrap_or_else(|_| Err(failed("not decided in 25 s").into()))
+    let decision = async {
+        let decision = tokio::time::timeout(time_left, decide(state, form)).await;
+        decision.unwrap_or_else(|_| Err(Failure::of_processing("not decided in 25 s", AttemptUse::GivenBack)))
     };
-    let ((), subscribers, decision) = try_join3(stored, subscribers, decided).await?;
-    // In all that time the partner may have decided.
-    let overview = pocketbase.profile_overview(&submission.profile, caller.teams()).await.map_err(ApiError::from)?;
-    let overview = overview.ok_or_else(ApiError::profile_not_found)?;
-    if caller.is_flow() && overview.is_decided() {
-        return Err(ApiError::already_decided().into());
-    }
-    complete(state, submission, check, overview.status(), decision, &subscribers, uses).await
+    let ((), subscribers, decision) = try_join3(stored, subscribers, decision).await?;
+    // The partner may have decided in the meantime.
+    let profile = profiles::load_open(pocketbase, &submission.profile, caller).await?;
+    write_outcome(state, caller, submission, check, profile.status(), decision, &subscribers, uses).await
 }
 
-/// Puts a file of the request into the bucket; what was uploaded is there already.
-async fn store(state: &State, submission: &Submission, field: &str, file: &File) -> Result<(), ApiError> {
+/// Stores a file of the request in the bucket. Claimed uploads are there already.
+async fn store(state: &State, submission: &Submission, field: &str, file: &File) -> Result<(), storage::Error> {
     match &file.content {
         Content::Inline(bytes) => {
             let key = check_key(submission.profile.as_str(), &submission.check_id, field);
-            state.uploads.bucket().put(&key, file.media_type, bytes.clone()).await
+            state.uploads.bucket().put(&key, file.file_type.media_type, bytes.clone()).await
         }
         Content::Stored(_) => Ok(()),
     }
 }
 
 async fn decide(state: &State, form: &Form) -> Result<Decision, Failure> {
-    let file = |field: &str| form.files.get(field).ok_or_else(|| ApiError::internal("a form without its files"));
+    let file = |field: &str| {
+        let file = form.files.get(field);
+        file.ok_or_else(|| Failure::of_processing("the form has no file", AttemptUse::GivenBack))
+    };
     let (video, photo) = (file("selfie_video")?, file("id_photo")?);
-    let frames = async { state.ffmpeg.frames(video).await.map_err(|error| undecodable("selfie_video", error)) };
-    let photo = async { state.ffmpeg.photo(photo).await.map_err(|error| undecodable("id_photo", error)) };
+    let frames = async { state.ffmpeg.frames(video).await.map_err(|error| media_failure("selfie_video", error)) };
+    let photo = async { state.ffmpeg.photo(photo).await.map_err(|error| media_failure("id_photo", error)) };
     let (frames, photo) = try_join(frames, photo).await?;
-    let findings = state.comparison.compare(&frames, &photo).await.map_err(|error| match error {
-        CompareError::NotConfigured(which) => {
-            ApiError::new(StatusCode::NOT_IMPLEMENTED, &format!("{which} not configured")).because(error).into()
-        }
-        // It is what was sent that the model will not look at.
-        CompareError::Model(openai::Error::Refused(_) | openai::Error::BadImage(_)) => {
-            Failure { attempt: CheckAttempt::Kept, ..failed(error).into() }
-        }
-        error => Failure::from(failed(error)),
-    })?;
-    Ok(rules::decide(&findings, &state.decisions))
+    let findings = state.comparison.compare(&frames, &photo).await.map_err(comparison_failure)?;
+    Ok(rules::decide(&findings, &state.thresholds))
 }
 
-fn undecodable(field: &str, error: MediaError) -> ApiError {
+fn media_failure(field: &str, error: MediaError) -> Failure {
     match error {
         MediaError::Undecodable(_) => {
-            ApiError::invalid_field(field, "cannot be decoded; take it again").because(format!("{field} {error}"))
+            let reason = format!("{field} {error}");
+            let error = ApiError::invalid_field(field, "cannot be decoded; take it again").with_cause(&reason);
+            Failure::new(reason, error, AttemptUse::Kept)
         }
-        MediaError::Unread(error) => error.into(),
-        MediaError::Failed(_) => failed(error),
+        MediaError::Unreadable(error) => Failure::of_service(error),
+        MediaError::Failed(_) => Failure::of_processing(error, AttemptUse::GivenBack),
     }
 }
 
-/// The contract's answer to all that keeps faces from being compared.
-fn failed(cause: impl std::fmt::Display) -> ApiError {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Verification processing failed")
-        .message("Nothing is decided; send the same submission again")
-        .because(cause)
+fn comparison_failure(error: CompareError) -> Failure {
+    match &error {
+        CompareError::NotConfigured(service) => {
+            let answer = ApiError::new(StatusCode::NOT_IMPLEMENTED, &format!("{service} not configured"));
+            Failure::new(error.to_string(), answer.with_cause(&error), AttemptUse::GivenBack)
+        }
+        // The sender's media are what the model refuses.
+        CompareError::Model(openai::Error::Refused(_) | openai::Error::BadImage(_)) => {
+            Failure::of_processing(error, AttemptUse::Kept)
+        }
+        _ => Failure::of_processing(error, AttemptUse::GivenBack),
+    }
 }
 
-/// Writes the outcome and all that follows from it.
-async fn complete(
+/// Writes the outcome with all that follows from it.
+#[allow(clippy::too_many_arguments)] // The parts of one transaction.
+async fn write_outcome(
     state: &State,
+    caller: &Caller,
     submission: &Submission,
     check: &RecordId,
     previous_status: &str,
     decision: Decision,
     subscribers: &[Subscriber],
     uses: &[UploadUse],
-) -> Result<Done, Failure> {
+) -> Result<Completed, Failure> {
     let now: DateTime<Utc> = Utc::now();
     let summary = decision.summary;
     let result = CheckResult::new(submission, decision, state.comparison.method(), now);
-    let mut deliveries = Vec::new();
-    for subscriber in subscribers {
-        let (profile, stream) = (&submission.profile, &submission.check_id);
-        if subscriber.wants(CHECK_COMPLETED) {
-            let payload = webhook_payload(submission, &result, now);
-            let mut delivery = NewDelivery::new(subscriber, profile.clone(), stream.clone(), CHECK_COMPLETED, payload);
-            delivery.check = Some(check.clone());
-            deliveries.push(delivery);
-        }
-        if subscriber.wants(STATUS_CHANGED) {
-            let user = submission.user.as_str();
-            let payload = status_changed(now, profile, user, previous_status, result.status());
-            deliveries.push(NewDelivery::new(subscriber, profile.clone(), stream.clone(), STATUS_CHANGED, payload));
-        }
-    }
-    let outcome = Outcome {
+    let deliveries = deliveries(submission, check, previous_status, &result, subscribers, now);
+    let outcome = CheckOutcome {
         check,
         profile: &submission.profile,
-        writer: submission.writer,
+        writer: caller.writer(),
         status: result.verification_status(),
         previous_status,
         summary,
@@ -253,15 +295,43 @@ async fn complete(
         deliveries: &deliveries,
         uses,
     };
-    let is_flow = submission.writer == Writer::Flow;
     let Err(error) = state.backend.pocketbase.complete_check(&outcome).await else {
-        return Ok(Done { result, deliveries });
+        return Ok(Completed { result, deliveries });
     };
-    let is_lost = matches!(error, Error::Unreachable(_) | Error::TimedOut | Error::BadAnswer(_));
-    let error = match error {
-        // A key may check a decided profile again; what it may not is bring back somebody who has been forgotten.
-        Error::Refused if !is_flow => ApiError::profile_not_found(),
-        error => ApiError::of_write(error, is_flow),
+    let answer_is_lost = matches!(error, Error::Unreachable(_) | Error::TimedOut | Error::BadAnswer(_));
+    let error = if caller.is_flow() {
+        profiles::Error::of_write(error, caller.writer())
+    } else {
+        redacted_if_refused(error)
     };
-    Err(Failure { perhaps: is_lost.then(|| Box::new(Done { result, deliveries })), ..error.into() })
+    let maybe_written = answer_is_lost.then(|| Box::new(Completed { result, deliveries }));
+    Err(Failure { maybe_written, ..error.into() })
+}
+
+/// The webhooks for an outcome.
+fn deliveries(
+    submission: &Submission,
+    check: &RecordId,
+    previous_status: &str,
+    result: &CheckResult,
+    subscribers: &[Subscriber],
+    now: DateTime<Utc>,
+) -> Vec<NewDelivery> {
+    let mut deliveries = Vec::new();
+    for subscriber in subscribers {
+        let mut add = |event, payload| {
+            let (profile, stream) = (submission.profile.clone(), submission.check_id.clone());
+            let mut delivery = NewDelivery::new(subscriber, profile, stream, event, payload);
+            delivery.check = (event == WebhookEvent::CheckCompleted).then(|| check.clone());
+            deliveries.push(delivery);
+        };
+        if subscriber.is_subscribed_to(WebhookEvent::CheckCompleted) {
+            add(WebhookEvent::CheckCompleted, webhook_payload(submission, result, now));
+        }
+        if subscriber.is_subscribed_to(WebhookEvent::StatusChanged) {
+            let (profile, user) = (&submission.profile, submission.user.as_str());
+            add(WebhookEvent::StatusChanged, status_changed(now, profile, user, previous_status, result.status()));
+        }
+    }
+    deliveries
 }

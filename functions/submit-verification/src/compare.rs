@@ -1,7 +1,6 @@
-//! Who compares the faces: a vision model, or Amazon Rekognition CompareFaces; where both are at hand, both.
+//! Comparison of faces: by a vision model, by Amazon Rekognition CompareFaces, or by both where both are configured.
 
 use aws_sdk_rekognition::Client;
-use aws_sdk_rekognition::error::ProvideErrorMetadata;
 use aws_sdk_rekognition::primitives::Blob;
 use aws_sdk_rekognition::types::Image;
 use bytes::Bytes;
@@ -10,26 +9,46 @@ use openai::{OpenAi, Part, Question};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::aws;
-use shared::config::{AwsSettings, Env, FaceComparison, OpenAiSettings};
-use shared::http::StartError;
+use shared::env::{ConfigError, Env};
+use shared::runtime::StartError;
 
 use crate::rules::{Face, Findings, holds_instructions};
 
-/// Why faces have not been compared, for the log and the check's record.
-#[derive(Debug, thiserror::Error)]
-pub enum CompareError {
-    /// The deployment has no credentials for who should compare.
-    #[error("{0} is not configured")]
-    NotConfigured(&'static str),
-    /// The model gave no answer that can be used.
-    #[error(transparent)]
-    Model(#[from] openai::Error),
-    /// Rekognition gave none.
-    #[error("Rekognition: {0}")]
-    Rekognition(String),
+/// Method of comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// A vision model behind OpenAI's API.
+    OpenAiVision,
+    /// Amazon Rekognition CompareFaces.
+    Rekognition,
 }
 
-/// What the model shall do. Nothing of a caller's stands here.
+impl Method {
+    /// Reads `FACE_COMPARISON`: `openai_vision` (default) or `rekognition`.
+    fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        match env.get("FACE_COMPARISON") {
+            None | Some("openai_vision") => Ok(Self::OpenAiVision),
+            Some("rekognition") => Ok(Self::Rekognition),
+            Some(_) => Err(ConfigError::malformed("FACE_COMPARISON", "must be openai_vision or rekognition")),
+        }
+    }
+}
+
+/// Failure of a comparison, for the log and the check's record.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// The service is not configured.
+    #[error("{0} is not configured")]
+    NotConfigured(&'static str),
+    /// The model gave no usable answer.
+    #[error(transparent)]
+    Model(#[from] openai::Error),
+    /// Rekognition gave no usable answer.
+    #[error("Rekognition: {0}")]
+    Rekognition(aws::Error),
+}
+
+/// Instructions to the model. They contain nothing that a caller sent.
 const INSTRUCTIONS: &str = "\
 You compare faces for an identity verification service. You are given frames of a selfie video and a photo of an identity document. \
 Report what you see, in the fields of the schema, and nothing else.
@@ -49,10 +68,10 @@ years and light do not count.
 - document_is_copied: whether it shows a photocopy, a screen or an edited picture of one.
 - id_text: the text on the photo of the document, at most its first 1,500 characters. selfie_text: the same for the frames.";
 
-/// The schema's name.
+/// Name of the schema.
 const NAME: &str = "face_comparison";
 
-/// What the model answers.
+/// Answer of the model.
 #[derive(Deserialize)]
 struct Seen {
     similarity: f64,
@@ -88,9 +107,9 @@ fn schema() -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
-/// Compares faces. Made once in a process's life.
+/// Compares faces. Built once per execution environment.
 pub struct Comparison {
-    by: FaceComparison,
+    method: Method,
     openai: OpenAi,
     schema: Value,
     rekognition: Option<Client>,
@@ -98,27 +117,27 @@ pub struct Comparison {
 
 impl Comparison {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        let aws = AwsSettings::from_env(env)?;
-        let rekognition = match aws.is_configured() {
-            true => Some(Client::new(&aws::config(&aws, "REKOGNITION").await)),
+        let settings = aws::Settings::from_env(env)?;
+        let rekognition = match settings.is_configured() {
+            true => Some(Client::new(&aws::config(&settings, "REKOGNITION").await)),
             false => None,
         };
-        let openai = OpenAi::new(OpenAiSettings::from_env(env)?)?;
-        Ok(Self { by: FaceComparison::from_env(env)?, openai, schema: schema(), rekognition })
+        let openai = OpenAi::new(openai::Settings::from_env(env)?)?;
+        Ok(Self { method: Method::from_env(env)?, openai, schema: schema(), rekognition })
     }
 
-    /// What it is called in answers.
+    /// Name of the method in answers.
     pub fn method(&self) -> &'static str {
-        match self.by {
-            FaceComparison::OpenAiVision => "openai_vision",
-            FaceComparison::Rekognition => "rekognition",
+        match self.method {
+            Method::OpenAiVision => "openai_vision",
+            Method::Rekognition => "rekognition",
         }
     }
 
-    /// What there is to see in the frames of a video and the photo of a document, all JPEG.
+    /// Findings in the frames of a video and the photo of a document, all JPEG.
     pub async fn compare(&self, frames: &[Bytes], photo: &Bytes) -> Result<Findings, CompareError> {
-        match self.by {
-            FaceComparison::OpenAiVision => {
+        match self.method {
+            Method::OpenAiVision => {
                 let second = async {
                     match &self.rekognition {
                         Some(client) => compare_faces(client, frames, photo).await.map(Some),
@@ -128,7 +147,7 @@ impl Comparison {
                 let (findings, second) = try_join(self.ask(frames, photo), second).await?;
                 Ok(Findings { second_similarity: second.map(|second| second.similarity), ..findings })
             }
-            FaceComparison::Rekognition => {
+            Method::Rekognition => {
                 let client = self.rekognition.as_ref().ok_or(CompareError::NotConfigured("Rekognition"))?;
                 compare_faces(client, frames, photo).await
             }
@@ -168,13 +187,13 @@ impl Comparison {
     }
 }
 
-/// How many faces are in a frame, and how like the document's the likest is; `None` for a document without a face.
+/// Number of faces in a frame, and the highest similarity of one of them with the document's face.
 struct Matched {
     faces: usize,
     similarity: f64,
 }
 
-/// Compares the document's largest face with those in each frame.
+/// Compares the document's largest face with the faces in each frame.
 async fn compare_faces(client: &Client, frames: &[Bytes], photo: &Bytes) -> Result<Findings, CompareError> {
     let image = |bytes: &Bytes| Image::builder().bytes(Blob::new(bytes.to_vec())).build();
     let matched = frames.iter().map(async |frame| {
@@ -189,17 +208,14 @@ async fn compare_faces(client: &Client, frames: &[Bytes], photo: &Bytes) -> Resu
             Err(error) if error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) => {
                 Ok(None)
             }
-            Err(error) => {
-                let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or("no answer");
-                Err(CompareError::Rekognition(code.to_owned()))
-            }
+            Err(error) => Err(CompareError::Rekognition(error.into())),
         }
     });
     let matched = try_join_all(matched).await?;
     let has_document_face = matched.iter().all(Option::is_some);
     let matched: Vec<_> = matched.into_iter().flatten().collect();
     let with_face = matched.iter().filter(|frame| frame.faces > 0);
-    // Somebody has to be in most frames, and like the document in each.
+    // A face must be in most frames, and similar to the document's in each of them.
     let is_seen = with_face.clone().count() * 2 > frames.len();
     let similarity = with_face.map(|frame| frame.similarity).fold(100.0, f64::min);
     let clear = |is_there: bool| if is_there { Face::Clear } else { Face::None };
@@ -215,4 +231,14 @@ async fn compare_faces(client: &Client, frames: &[Bytes], photo: &Bytes) -> Resu
         instructions: false,
         second_similarity: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_method_is_refused() {
+        assert!(Method::from_env(&Env::from([("FACE_COMPARISON", "guessing")])).is_err());
+    }
 }

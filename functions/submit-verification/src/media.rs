@@ -1,4 +1,4 @@
-//! Frames of a video, and photos as JPEG, by ffmpeg: given a file of ours and nothing else, with little time, memory and room.
+//! Decoding of videos and photos to JPEG with ffmpeg, which gets one local file and limited time, memory and disk space.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,76 +7,77 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use shared::config::MediaSettings;
-use shared::http::{Content, File, Unread};
+use shared::env::Env;
+use shared::file::{Content, File, Unreadable};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// How long ffmpeg may take for one file.
+/// Time limit of ffmpeg per file.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Its limits, as `ulimit` has them: address space in KiB, time of the CPU in s, the size of a file that it writes in blocks of 512 B.
+/// Limits of ffmpeg as `ulimit` takes them: address space in KiB, CPU time in s, file size in blocks of 512 B.
 const LIMITS: &str = "ulimit -v 2000000; ulimit -t 20; ulimit -f 40000; exec \"$0\" \"$@\"";
 
-/// The most pixels of a picture: those of a phone's camera at its finest. They take 300 MB decoded.
+/// The most pixels of a picture: the finest phone cameras have as many. Decoded they take 300 MB.
 const MAX_PIXELS: &str = "64000000";
 
-/// How many frames are compared.
+/// Number of frames that are compared.
 pub const FRAMES: usize = 3;
 
-/// How much of a video is looked at, in seconds, one frame each.
+/// Part of a video that is decoded, in seconds, with one frame each.
 const SECONDS: &str = "10";
 
-/// The longest side of a photo, in pixels, as the contract has it.
+/// The longest side of a photo, in pixels.
 const PHOTO_SIDE: u32 = 2_048;
 
-/// The longest side of a frame: a face in it is large.
+/// The longest side of a frame, in pixels: faces in it are large.
 const FRAME_SIDE: u32 = 1_024;
 
-/// What the folders of files that are being decoded are called.
+/// Prefix of temporary folders.
 const PREFIX: &str = "identivia-check-";
 
-/// After how long such a folder is nobody's any more: no request lasts as long.
+/// Age at which a temporary folder is abandoned: no request lasts as long.
 const ABANDONED: Duration = Duration::from_secs(120);
 
-/// Why there are no pictures.
+/// Failure to decode a file.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
-    /// ffmpeg cannot decode the file, or would need too much for it.
+    /// ffmpeg cannot decode the file within its limits.
     #[error("cannot be decoded: {0}")]
     Undecodable(String),
-    /// The file could not be read from where it is stored.
+    /// The file cannot be read from storage.
     #[error(transparent)]
-    Unread(#[from] Unread),
-    /// Something of ours failed.
+    Unreadable(#[from] Unreadable),
+    /// ffmpeg or the disk failed.
     #[error("media: {0}")]
     Failed(#[from] io::Error),
 }
 
-/// What makes pictures. Made once in a process's life.
+/// Decoder. Built once per execution environment.
 pub struct Ffmpeg {
     path: PathBuf,
 }
 
 impl Ffmpeg {
-    pub fn new(settings: MediaSettings) -> Self {
-        clean();
-        Self { path: settings.ffmpeg }
+    /// Reads `FFMPEG_PATH`, `/opt/bin/ffmpeg` by default, where the Lambda layer has it. The file is first used with a request.
+    pub fn from_env(env: &Env) -> Self {
+        delete_abandoned();
+        Self { path: env.get("FFMPEG_PATH").unwrap_or("/opt/bin/ffmpeg").into() }
     }
 
-    /// Frames of a video, evenly spread over its first seconds, as JPEG.
+    /// Frames of a video as JPEG, evenly spread over its first seconds.
     ///
     /// # Errors
-    /// When there are none.
+    /// When there is no frame.
     pub async fn frames(&self, video: &File) -> Result<Vec<Bytes>, MediaError> {
-        clean();
+        delete_abandoned();
         let folder = TempDir::with_prefix(PREFIX)?;
         let input = save(video, folder.path()).await?;
-        // A video of less than a second has a frame as well.
+        // Rounding up gives a frame also for a video of less than a second.
         let filter = format!("fps=1:round=up,{}", fit(FRAME_SIDE));
         let output = ["-map", "0:v:0", "-t", SECONDS, "-vf", &filter, "-frames:v", SECONDS, "-f", "image2"];
-        self.run(video.media_type, &input, &output, &folder.path().join("frame%02d.jpg")).await?;
+        self.run(video.file_type.media_type, &input, &output, &folder.path().join("frame%02d.jpg")).await?;
         let mut names = Vec::new();
         let mut entries = tokio::fs::read_dir(folder.path()).await?;
         while let Some(entry) = entries.next_entry().await? {
@@ -90,7 +91,7 @@ impl Ffmpeg {
         if frames.is_empty() { Err(MediaError::Undecodable("no frame".to_owned())) } else { Ok(frames) }
     }
 
-    /// A photo as JPEG of at most 2,048 pixels a side, without what else its file says.
+    /// A photo as JPEG of at most 2,048 pixels per side, without metadata.
     ///
     /// # Errors
     /// When it cannot be decoded.
@@ -99,15 +100,15 @@ impl Ffmpeg {
         let input = save(photo, folder.path()).await?;
         let path = folder.path().join("photo.jpg");
         let one = ["-frames:v", "1", "-f", "image2", "-update", "1"];
-        // Phones cut a HEIC into tiles, which are one picture only together; one that is not cut has no such group.
+        // Phones store HEIC as tiles, which ffmpeg offers as a stream group. A HEIC without tiles has no group.
         let fit = fit(PHOTO_SIDE);
         let group = format!("[0:g:0]{fit}[picture]");
         let whole = [&["-filter_complex", &group, "-map", "[picture]"][..], &one].concat();
         let plain = [&["-map", "0:v:0", "-vf", &fit][..], &one].concat();
         let is_group =
-            photo.media_type == "image/heif" && self.run(photo.media_type, &input, &whole, &path).await.is_ok();
+            photo.file_type.media_type == "image/heif" && self.run(photo.file_type.media_type, &input, &whole, &path).await.is_ok();
         if !is_group {
-            self.run(photo.media_type, &input, &plain, &path).await?;
+            self.run(photo.file_type.media_type, &input, &plain, &path).await?;
         }
         match tokio::fs::read(path).await {
             Ok(bytes) if !bytes.is_empty() => Ok(bytes.into()),
@@ -120,12 +121,12 @@ impl Ffmpeg {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", LIMITS]).arg(&self.path);
         command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "2"]);
-        // The format that the bytes showed, so that no playlist or script passes as a video; and files, so that nothing is fetched.
+        // The detected format, so that no playlist or script passes as a video; and local files only, so that nothing is fetched.
         command.args(["-protocol_whitelist", "file", "-max_pixels", MAX_PIXELS, "-f", format, "-i"]);
         command.arg(format!("file:{}", input.display()));
         command.args(["-map_metadata", "-1", "-pix_fmt", "yuvj420p", "-q:v", "3", "-threads", "2"]);
         command.args(how).arg("-y").arg(output);
-        // Nothing of ours is in its environment.
+        // ffmpeg gets no environment variables, which include secrets.
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let ended = match tokio::time::timeout(TIMEOUT, command.output()).await {
             Ok(ended) => ended?,
@@ -133,27 +134,27 @@ impl Ffmpeg {
         };
         match ended.status.code() {
             Some(0) => Ok(()),
-            // The shell's words for a command that is not there, or cannot be run.
+            // The shell's exit codes for a command that is missing or not executable.
             Some(126 | 127) => Err(io::Error::other("FFMPEG_PATH cannot be run").into()),
-            // Its own words can repeat what the file says.
+            // ffmpeg's messages can repeat metadata of the file.
             code => Err(MediaError::Undecodable(format!("ffmpeg ended with {code:?}"))),
         }
     }
 }
 
-/// Deletes what processes have left that were killed: Lambda may keep the disk for the next one.
-fn clean() {
+/// Deletes temporary folders of killed processes: Lambda may keep the disk for the next process.
+fn delete_abandoned() {
     let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         if modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > ABANDONED) {
-            // Another process may have been faster.
+            // A concurrent process may have deleted it.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// The file on disk: a video does not fit in memory beside all else.
+/// Saves a file to disk, since a video does not fit into the function's memory.
 async fn save(file: &File, folder: &Path) -> Result<PathBuf, MediaError> {
     let path = folder.join("input");
     let mut saved = tokio::fs::File::create(&path).await?;
@@ -170,12 +171,12 @@ async fn save(file: &File, folder: &Path) -> Result<PathBuf, MediaError> {
     Ok(path)
 }
 
-/// A filter that makes pictures fit into a square, and never larger than they are.
+/// ffmpeg filter that shrinks a picture to fit into a square.
 fn fit(side: u32) -> String {
     format!("scale='min({side},iw)':'min({side},ih)':force_original_aspect_ratio=decrease")
 }
 
-/// Three of them, the first and the last among them.
+/// Three evenly spread paths, the first and the last included.
 fn spread(paths: &[PathBuf]) -> Vec<&PathBuf> {
     let last = paths.len().saturating_sub(1);
     let mut places: Vec<_> = (0..FRAMES).map(|part| part * last / (FRAMES - 1)).collect();
@@ -183,7 +184,7 @@ fn spread(paths: &[PathBuf]) -> Vec<&PathBuf> {
     places.into_iter().filter_map(|place| paths.get(place)).collect()
 }
 
-/// ffmpeg's name for the format of a media type that [`shared::http::Media`] knows.
+/// ffmpeg's name of the format of a media type of [`shared::file::Media`].
 fn format_of(media_type: &str) -> Option<&'static str> {
     Some(match media_type {
         "image/jpeg" => "jpeg_pipe",
@@ -203,12 +204,12 @@ fn format_of(media_type: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use shared::http::Media;
+    use shared::file::Media;
 
     use super::*;
 
     #[test]
-    fn every_type_that_is_taken_has_a_format() {
+    fn every_accepted_type_has_a_format() {
         for media_type in Media::Image.types().iter().chain(Media::Video.types()) {
             assert!(format_of(media_type).is_some(), "{media_type}");
         }
@@ -216,17 +217,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_deleted_and_what_is_in_use_is_not() {
+    fn abandoned_folders_are_deleted_and_used_ones_are_not() {
         let (left, used) = (TempDir::with_prefix(PREFIX).unwrap(), TempDir::with_prefix(PREFIX).unwrap());
         std::fs::write(left.path().join("frame01.jpg"), "a face").unwrap();
         let long_ago = std::time::SystemTime::now() - ABANDONED * 2;
         std::fs::File::open(left.path()).unwrap().set_modified(long_ago).unwrap();
-        clean();
+        delete_abandoned();
         assert!(!left.path().exists() && used.path().exists());
     }
 
     #[test]
-    fn frames_are_spread_over_what_there_is() {
+    fn frames_are_spread_evenly() {
         let of = |count: usize| {
             let paths: Vec<_> = (0..count).map(|place| PathBuf::from(place.to_string())).collect();
             spread(&paths).into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>()

@@ -1,15 +1,15 @@
-//! What callers and webhooks are told of a check.
+//! Result of a check, as callers and webhooks get it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::types::{UserId, VerificationStatus};
+use shared::types::{Decimal, UserId, VerificationStatus};
 use storage::{Bucket, check_key};
 
 use crate::rules::{Decision, Level};
 use crate::submission::Submission;
 
-/// What a check came to. Its names are the contract's.
+/// Result of a check.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckResult {
@@ -27,9 +27,9 @@ pub struct CheckResult {
 struct FaceComparison {
     is_identical: bool,
     /// 0 to 1.
-    confidence: f64,
+    confidence: Decimal,
     /// 0 to 100.
-    similarity_score: f64,
+    similarity_score: Decimal,
     method: &'static str,
 }
 
@@ -37,7 +37,7 @@ struct FaceComparison {
 #[serde(rename_all = "camelCase")]
 struct Assessment {
     /// 0 to 100.
-    overall_score: f64,
+    overall_score: Decimal,
     verification_status: VerificationStatus,
     confidence_level: Level,
     risk_factors: Vec<&'static str>,
@@ -62,7 +62,7 @@ struct ResultView<'a> {
 
 impl CheckResult {
     pub fn new(submission: &Submission, decision: Decision, method: &'static str, now: DateTime<Utc>) -> Self {
-        // One decimal is more than any of them can mean.
+        // One decimal: the comparison is not more precise.
         let score = (decision.score * 10.0).round() / 10.0;
         Self {
             profile: submission.profile.to_string(),
@@ -70,12 +70,12 @@ impl CheckResult {
             timestamp: now.to_rfc3339_opts(SecondsFormat::Millis, true),
             face_comparison: FaceComparison {
                 is_identical: decision.is_identical,
-                confidence: (score * 10.0).round() / 1_000.0,
-                similarity_score: score,
+                confidence: Decimal((score * 10.0).round() / 1_000.0),
+                similarity_score: Decimal(score),
                 method,
             },
             verification_assessment: Assessment {
-                overall_score: score,
+                overall_score: Decimal(score),
                 verification_status: decision.status,
                 confidence_level: decision.level,
                 risk_factors: decision.risk_factors,
@@ -93,7 +93,7 @@ impl CheckResult {
         self.status.as_str()
     }
 
-    /// What the check's record keeps.
+    /// The result as stored in the check's record.
     pub fn stored(&self) -> Value {
         json!(self)
     }
@@ -110,7 +110,7 @@ impl<'a> SubmitView<'a> {
     }
 }
 
-/// The body of the webhook; links to the media are put in when it is sent.
+/// Webhook payload. The media URLs are added with each delivery attempt.
 pub fn webhook_payload(submission: &Submission, result: &CheckResult, now: DateTime<Utc>) -> Value {
     json!({
         "check_id": submission.check_id,

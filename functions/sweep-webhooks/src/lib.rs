@@ -1,56 +1,51 @@
-//! Every minute: delivers the webhooks that are due, whoever has forgotten them, and ends the checks that were abandoned.
+//! Schedule, every minute: delivers due webhooks, and ends abandoned checks.
 //!
-//! With a queue that loses every message all webhooks still go out. PocketBase calls: two when there is nothing to do.
+//! All webhooks are delivered even if the queue loses every message. PocketBase calls: two when there is nothing to do.
 
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use shared::pocketbase::{CheckAttempt, Error, QueuedDelivery};
+use serde::Serialize;
+use shared::pocketbase::Error;
+use shared::pocketbase::records::{AttemptUse, QueuedDelivery};
+use shared::runtime::{EventError, Tick};
 use shared::types::RecordId;
-use shared::worker::Failure;
-pub use webhooks::Dispatch as State;
+pub use webhooks::Dispatcher as State;
 
-/// To how many partners webhooks are delivered at once.
+/// How many partners are served at the same time.
 const PARTNERS_AT_ONCE: usize = 16;
 
-/// How many webhooks are delivered at once to one partner: an endpoint that is slow keeps its own waiting, and no other's.
+/// How many webhooks are delivered to one partner at the same time: a slow endpoint delays only its own webhooks.
 const AT_ONCE: usize = 4;
 
-/// After how long no more is begun: the next sweep comes after a minute.
-const ENOUGH: Duration = Duration::from_secs(40);
+/// After this time no further delivery is started: the next sweep follows after a minute.
+const TIME_BUDGET: Duration = Duration::from_secs(40);
 
-/// A tick of the schedule. What it says makes no difference.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Tick(#[allow(dead_code)] pub Value);
-
-/// What was done.
+/// Result of a sweep.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Swept {
-    /// Webhooks that were tried.
+    /// Webhooks with an attempt.
     pub webhooks: usize,
     /// Checks that were ended.
     pub checks: usize,
 }
 
-/// Sweeps.
+/// Sweeps once.
 ///
 /// # Errors
 /// When PocketBase fails.
-pub async fn handle(state: &State, _: Tick) -> Result<Swept, Failure> {
+pub async fn handle(state: &State, _: Tick) -> Result<Swept, EventError> {
     let pocketbase = &state.pocketbase;
     let started = Instant::now();
-    // Whatever fails here, the rest has its turn first.
+    // A failure is reported at the end, so that it does not keep the rest from being done.
     let mut failure = None;
     let mut checks = 0;
     match pocketbase.abandoned_checks().await {
         Ok(abandoned) => {
             for check in &abandoned {
-                match pocketbase.fail_check(check, "The process that checked it ended", CheckAttempt::GivenBack).await {
+                match pocketbase.fail_check(check, "The process that checked it ended", AttemptUse::GivenBack).await {
                     Ok(_) => checks += 1,
                     Err(error) => failure = Some(error),
                 }
@@ -60,15 +55,15 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, Failure> {
     }
     let mut tried = HashSet::new();
     let mut webhooks = 0;
-    while started.elapsed() < ENOUGH {
+    while started.elapsed() < TIME_BUDGET {
         let mut due = pocketbase.due_deliveries().await?;
-        // Each has one try in a sweep.
+        // One attempt per webhook and sweep.
         due.retain(|delivery| tried.insert(delivery.id.clone()));
         if due.is_empty() {
             break;
         }
         let mut delivered = stream::iter(by_partner(due))
-            .map(|due| deliver_all(state, due, started + ENOUGH))
+            .map(|due| deliver_all(state, due, started + TIME_BUDGET))
             .buffer_unordered(PARTNERS_AT_ONCE);
         while let Some((count, error)) = delivered.next().await {
             webhooks += count;
@@ -83,7 +78,7 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, Failure> {
     Ok(swept)
 }
 
-/// What is due, for each partner.
+/// Groups due webhooks by partner.
 fn by_partner(due: Vec<QueuedDelivery>) -> Vec<Vec<QueuedDelivery>> {
     let mut partners: HashMap<RecordId, Vec<QueuedDelivery>> = HashMap::new();
     for delivery in due {
@@ -92,11 +87,11 @@ fn by_partner(due: Vec<QueuedDelivery>) -> Vec<Vec<QueuedDelivery>> {
     partners.into_values().collect()
 }
 
-/// Delivers what is due to a partner; how many were tried, and what failed.
+/// Delivers the due webhooks of a partner, and returns how many had an attempt, and the last failure.
 async fn deliver_all(state: &State, due: Vec<QueuedDelivery>, until: Instant) -> (usize, Option<Error>) {
     let mut delivered = stream::iter(due)
         .take_while(|_| ready(Instant::now() < until))
-        .map(|delivery| state.courier.deliver(&state.pocketbase, delivery, until))
+        .map(|delivery| state.sender.deliver(&state.pocketbase, delivery, until))
         .buffer_unordered(AT_ONCE);
     let (mut tried, mut failure) = (0, None);
     while let Some(outcome) = delivered.next().await {

@@ -1,21 +1,25 @@
 //! PATCH /api/profiles/{id}: changes fields of a profile and stores its files.
 //!
-//! All of a request is written to PocketBase at once, so that a process that dies in the middle leaves the profile as it
-//! was. PocketBase calls: two, one to see whose the profile is and one to write; one more for the session that a flow token names, and
-//! one for each upload that stands for a file. S3 calls: three for each of those, and one for all.
+//! A request is one write to PocketBase, so that a process that dies in between leaves the profile unchanged. PocketBase calls:
+//! two, to load the profile and to write; one more for the session that a flow token names, and one per upload. S3 calls: three
+//! per upload, and one for all.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
-use shared::auth::Scope;
-use shared::backend::Backend;
-use shared::config::Env;
-use shared::http::{ApiError, Form, FormFields, Media, StartError, path_id, profile_id, read_form, success};
-use shared::pocketbase::{ProfileChanges, ProfileRecord, RecordFile, Writer};
+use shared::auth::{self, Scope};
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::file::Media;
+use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, success};
+use shared::pocketbase::RecordFile;
+use shared::pocketbase::records::{ProfileChanges, ProfileRecord};
+use shared::profiles;
+use shared::runtime::StartError;
 use shared::types::RecordId;
-use storage::{Copies, Uploads};
+use storage::{CopyPurpose, Uploads};
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
     uploads: Uploads,
@@ -31,7 +35,7 @@ impl State {
     }
 }
 
-/// What the form may hold.
+/// Fields of the form.
 const FIELDS: FormFields = FormFields {
     texts: &[
         "verification_status",
@@ -52,7 +56,7 @@ const FIELDS: FormFields = FormFields {
     ],
 };
 
-/// The one text field that a flow token may set: it names the session that AWS will be asked about.
+/// The one text field that a flow token may set: the Face Liveness session whose result AWS confirms.
 const FLOW_TEXT: &str = "face_liveness_session_id";
 
 #[derive(Serialize)]
@@ -78,15 +82,15 @@ struct ProfileView<'a> {
 /// liveness session; 413; 415; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let id = path_id(&request);
-    let caller = authenticator.bearer_or_key(request.headers(), pocketbase).await?;
+    let id = path_parameter(&request, "id");
+    let caller = authenticator.authenticate(credentials(request.headers()), pocketbase).await?;
     caller.require_for(Scope::ProfilesWrite, &id)?;
-    let id = profile_id(&id)?;
+    let id = profiles::parse_id(&id)?;
     let mut form = read_form(request, &FIELDS).await?;
     if caller.is_flow()
         && let Some(field) = FIELDS.texts.iter().find(|field| **field != FLOW_TEXT && form.has(field))
     {
-        return Err(ApiError::insufficient_scope(Scope::ProfilesWrite)
+        return Err(ApiError::from(auth::Error::InsufficientScope(Scope::ProfilesWrite))
             .with("field", *field)
             .message(format!("A flow token cannot set {field}")));
     }
@@ -95,29 +99,28 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             .message("Send at least one field or file to change"));
     }
     let mut changes = changes(&form)?;
-    let profile = pocketbase.profile_overview(&id, caller.teams()).await?;
-    let profile = profile.ok_or_else(ApiError::profile_not_found)?;
-    if caller.is_flow() && profile.is_decided() {
-        return Err(ApiError::already_decided());
-    }
+    profiles::load_open(pocketbase, &id, &caller).await?;
     if let (Some(own), Some(session)) = (caller.flow_profile(), &changes.face_liveness_session_id) {
         let session_id = session.as_str().parse().ok();
         let session = match &session_id {
             Some(session_id) => pocketbase.liveness_session(session_id, caller.teams(), Some(own)).await?,
             None => None,
         };
-        session.ok_or_else(|| ApiError::session_conflict("This session was not made for this profile"))?;
+        session.ok_or_else(|| {
+            ApiError::new(StatusCode::CONFLICT, "Face Liveness session conflict")
+                .message("This session was not made for this profile")
+        })?;
     }
-    let taken = state.uploads.take(pocketbase, authenticator, &caller, Some(&id), Copies::Passing, &mut form).await?;
+    let purpose = CopyPurpose::Transient;
+    let claim = state.uploads.claim(pocketbase, authenticator, &caller, Some(&id), purpose, &mut form).await?;
     changes.files = form.files.into_iter().map(|(field, file)| (field, RecordFile::Sent(file))).collect();
-    let writer = if caller.is_flow() { Writer::Flow } else { Writer::Partner };
-    let record = pocketbase.update_profile(&id, writer, &changes, &taken.uses).await;
-    let record = state.uploads.settle(taken, record).await;
-    let record = record.map_err(|error| ApiError::of_write(error, caller.is_flow()))?;
+    let record = pocketbase.update_profile(&id, caller.writer(), &changes, &claim.uses).await;
+    let record = state.uploads.finish(claim, record).await;
+    let record = record.map_err(|error| profiles::Error::of_write(error, caller.writer()))?;
     Ok(success(StatusCode::OK, Some("Record updated successfully"), ProfileView::from(&record)))
 }
 
-/// What the text fields of a form change.
+/// Changes in the text fields of a form.
 fn changes(form: &Form) -> Result<ProfileChanges, ApiError> {
     Ok(ProfileChanges {
         verification_status: form.get("verification_status")?,

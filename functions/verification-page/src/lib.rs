@@ -1,32 +1,35 @@
-//! GET /verif/: the hosted page, on which a person records a selfie video and takes a photo of a document.
+//! GET /verif/: the hosted page, on which a person records a selfie video and takes a photo of an identity document.
 //!
-//! A link with a publishable key is answered with a redirect to one with a flow token and without the key; that one is the page. What it
-//! looks like and does stands in `page/`; it loads nothing from anywhere.
+//! A link with a publishable key is redirected to a link with a flow token and without the key, which answers the page. The
+//! page is in `page/`; it loads nothing from other origins.
 //!
-//! PocketBase calls: with a token two at once, the profile and its partner's theme; with a key one to make the profile, and one more for
-//! one that is there already.
+//! PocketBase calls: with a token two at the same time, for the profile and the partner's branding; with a key one to create
+//! the profile, and one more for an existing one.
 
 mod page;
 mod theme;
 
 use futures_util::future::join;
 use lambda_http::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY};
-use lambda_http::http::{HeaderMap, StatusCode};
+use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, RequestExt, Response};
-use shared::auth::Caller;
-use shared::backend::Backend;
-use shared::config::{Env, PageSettings, RetentionSettings};
-use shared::http::{ApiError, StartError};
-use shared::pocketbase::{NewProfile, ProfileOverview, Reused};
+use shared::auth::{self, Caller, Credentials};
+use shared::runtime::Backend;
+use shared::env::Env;
+use shared::http::{ApiError, verif};
+use shared::pocketbase::records::{CreatedProfile, NewProfile, ProfileOverview};
+use shared::runtime::StartError;
 use shared::types::{RecordId, Text, UserId};
-use storage::Bucket;
+use storage::{Bucket, RetentionSettings};
 
 use page::{Page, Problem};
 
-/// What is made once in a process's life.
+/// State built once per execution environment.
 pub struct State {
     backend: Backend,
-    settings: PageSettings,
+    /// `VERIF_ACCEPT_SECRET_KEYS`: whether a link may contain a secret key, as links of the earlier service do. False by
+    /// default.
+    accepts_secret_keys: bool,
     retention: RetentionSettings,
     bucket: Bucket,
 }
@@ -38,7 +41,7 @@ impl State {
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
-            settings: PageSettings::from_env(env)?,
+            accepts_secret_keys: env.flag("VERIF_ACCEPT_SECRET_KEYS")?,
             retention: RetentionSettings::from_env(env)?,
             bucket: Bucket::from_env(env).await?,
             backend: Backend::from_env(env).await?,
@@ -50,12 +53,12 @@ impl State {
     }
 }
 
-/// Answers a request: with the page, or with the redirect to it. A person is told in the page what is wrong with a link; a partner, whose
-/// key or parameters are wrong, in JSON.
+/// Answers the page, or the redirect to it. Problems of a flow token are shown as a page; those of a key or of parameters are
+/// answered as JSON.
 ///
 /// # Errors
-/// 400 without a key and a token, without an identifier, or for a malformed one; 401 for a key that is none; 403 for a secret key, unless those are
-/// accepted; PocketBase's failures.
+/// 400 without a key and a token, without an identifier, or for a malformed one; 401 for an invalid key; 403 for a secret key,
+/// unless those are accepted; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let parameters = request.query_string_parameters();
     let given = |name: &str| parameters.first(name).filter(|value| !value.is_empty());
@@ -63,7 +66,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let response = match (given("token"), given("api_key")) {
         (Some(token), _) => with_token(state, token, languages).await?,
         (None, Some(key)) => with_key(state, key, &given, languages).await?,
-        (None, None) => return Err(ApiError::missing_page_key()),
+        (None, None) => return Err(verif::missing_key()),
     };
     Ok(private(response))
 }
@@ -72,31 +75,26 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
 async fn with_token(state: &State, token: &str, languages: &str) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let page = state.page(languages);
-    let caller = match authenticator.token(token) {
-        Ok(caller) => caller,
-        Err(error) => {
-            let is_expired = error.text("error") == Some("Bearer token expired");
-            let problem = if is_expired { Problem::Expired } else { Problem::NotFound };
-            // As an error, since a secret that was changed may explain it, and the page may open after all.
-            return Err(error.shown_as(private(page.problem(StatusCode::UNAUTHORIZED, problem, None))));
-        }
-    };
+    let caller = authenticator.authenticate_token(token).map_err(|error| {
+        let problem = if matches!(error, auth::Error::Expired) { Problem::Expired } else { Problem::NotFound };
+        ApiError::from(error).shown_as(private(page.problem(StatusCode::UNAUTHORIZED, problem, None)))
+    })?;
     let Some(profile) = caller.flow_profile() else {
         return Ok(page.problem(StatusCode::FORBIDDEN, Problem::NotFound, None));
     };
-    let look = pocketbase.partner_look(caller.partner(), caller.own_team());
-    let (overview, look) = join(pocketbase.profile_overview(profile, caller.teams()), look).await;
-    let look = look?;
+    let branding = pocketbase.branding(caller.partner(), caller.own_team());
+    let (overview, branding) = join(pocketbase.profile_overview(profile, caller.teams()), branding).await;
+    let branding = branding?;
     match overview? {
-        None => Ok(page.problem(StatusCode::NOT_FOUND, Problem::NotFound, look.as_ref())),
+        None => Ok(page.problem(StatusCode::NOT_FOUND, Problem::NotFound, branding.as_ref())),
         Some(overview) if overview.is_decided() => {
-            Ok(page.problem(StatusCode::CONFLICT, Problem::Decided, look.as_ref()))
+            Ok(page.problem(StatusCode::CONFLICT, Problem::Decided, branding.as_ref()))
         }
-        Some(overview) => Ok(page.open(token, &overview.user_id, look.as_ref())),
+        Some(overview) => Ok(page.open(token, &overview.user_id, branding.as_ref())),
     }
 }
 
-/// The redirect for a key, which names a person.
+/// The redirect for a key and the identifier of a person.
 async fn with_key<'a>(
     state: &State,
     key: &str,
@@ -104,13 +102,9 @@ async fn with_key<'a>(
     languages: &str,
 ) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
-    let judged = authenticator.any(&HeaderMap::new(), Some(key), pocketbase).await;
-    let caller = judged.map_err(|error| match error.status() {
-        StatusCode::UNAUTHORIZED => ApiError::invalid_page_key(),
-        _ => error,
-    })?;
-    let caller = caller.ok_or_else(ApiError::missing_page_key)?;
-    if !caller.is_publishable() && !state.settings.accept_secret_keys {
+    let credentials = Credentials::default().or_api_key(Some(key));
+    let caller = authenticator.authenticate(credentials, pocketbase).await.map_err(verif::credential_error)?;
+    if !caller.is_publishable() && !state.accepts_secret_keys {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "Publishable key required")
             .message("A secret key must not stand in a link; use your publishable key, and replace this one"));
     }
@@ -119,8 +113,8 @@ async fn with_key<'a>(
     let user: UserId = user.parse().map_err(|reason| ApiError::invalid_field("user_identifier", reason))?;
     let (profile, overview) = person(state, &caller, user, given).await?;
     if overview.is_some_and(|overview| overview.is_decided()) {
-        let look = pocketbase.partner_look(caller.partner(), caller.own_team()).await?;
-        return Ok(state.page(languages).problem(StatusCode::CONFLICT, Problem::Decided, look.as_ref()));
+        let branding = pocketbase.branding(caller.partner(), caller.own_team()).await?;
+        return Ok(state.page(languages).problem(StatusCode::CONFLICT, Problem::Decided, branding.as_ref()));
     }
     let token = authenticator.flow_token(&profile, caller.own_team(), &caller)?;
     let mut response = Response::new(Body::Empty);
@@ -130,7 +124,7 @@ async fn with_key<'a>(
     Ok(response)
 }
 
-/// The profile of the team and the identifier, made or found; of one that is found, how it stands.
+/// The profile of the team and the identifier, created or found; a found one with its status.
 async fn person<'a>(
     state: &State,
     caller: &Caller,
@@ -143,15 +137,16 @@ async fn person<'a>(
     let pocketbase = &state.backend.pocketbase;
     let (email, phone) = (text("user_email", given("user_email"))?, text("user_phone", given("user_phone"))?);
     let profile = NewProfile::of_user(caller.own_team().cloned(), user, email, phone);
-    let (id, reused) = pocketbase.create_profile(&profile).await?;
-    let overview = match reused {
-        Reused::No => None,
-        Reused::Yes => pocketbase.profile_overview(&id, caller.teams()).await?,
-    };
-    Ok((id, overview))
+    match pocketbase.create_profile(&profile).await? {
+        CreatedProfile::Created(id) => Ok((id, None)),
+        CreatedProfile::Existing(id) => {
+            let overview = pocketbase.profile_overview(&id, caller.teams()).await?;
+            Ok((id, overview))
+        }
+    }
 }
 
-/// What every answer has: nobody keeps it, and nobody is told where the person came from.
+/// Adds headers against caching, and against a `Referer` with the token.
 fn private(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

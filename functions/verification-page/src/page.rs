@@ -1,4 +1,4 @@
-//! The page as it is sent: the files of `page/`, filled in.
+//! Rendering of the page from the files in `page/`.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use lambda_http::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderNam
 use lambda_http::{Body, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::pocketbase::PartnerLook;
+use shared::pocketbase::records::Branding;
 
 use crate::theme::Theme;
 
@@ -18,7 +18,7 @@ const HTML: &str = include_str!("../page/page.html");
 const STYLE: &str = include_str!("../page/page.css");
 const SCRIPT: &str = include_str!("../page/page.js");
 
-/// The languages, the first of which is spoken to whoever speaks none of them.
+/// Languages with their messages. The first is the default.
 const LANGUAGES: [(&str, &str); 4] = [
     ("en", include_str!("../page/messages/en.json")),
     ("es", include_str!("../page/messages/es.json")),
@@ -26,11 +26,11 @@ const LANGUAGES: [(&str, &str); 4] = [
     ("de", include_str!("../page/messages/de.json")),
 ];
 
-/// The largest video and photo, in bytes: what POST /api/uploads takes.
+/// The largest video and photo, in bytes: the limits of POST /api/uploads.
 const MAX_VIDEO: u32 = 50 * 1024 * 1024;
 const MAX_PHOTO: u32 = 15 * 1024 * 1024;
 
-/// Why a link cannot be used.
+/// Reason why a link cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Problem {
@@ -39,37 +39,37 @@ pub enum Problem {
     NotFound,
 }
 
-/// For whom a page is.
+/// Properties of a page.
 pub struct Page<'a> {
     /// `Accept-Language`.
     pub languages: &'a str,
-    /// Where uploads go.
+    /// Origin that uploads are sent to.
     pub bucket_origin: Option<String>,
-    /// How long media are kept.
+    /// Days after which media are deleted.
     pub retention_days: u16,
 }
 
 impl Page<'_> {
-    /// The page for a person's check.
-    pub fn open(&self, token: &str, user_identifier: &str, look: Option<&PartnerLook>) -> Response<Body> {
-        self.page(StatusCode::OK, json!({ "token": token, "userIdentifier": user_identifier }), look)
+    /// The page for a check of a person.
+    pub fn open(&self, token: &str, user_identifier: &str, branding: Option<&Branding>) -> Response<Body> {
+        self.page(StatusCode::OK, json!({ "token": token, "userIdentifier": user_identifier }), branding)
     }
 
     /// The page that says why a link cannot be used, and what to do.
-    pub fn problem(&self, status: StatusCode, problem: Problem, look: Option<&PartnerLook>) -> Response<Body> {
-        self.page(status, json!({ "problem": problem }), look)
+    pub fn problem(&self, status: StatusCode, problem: Problem, branding: Option<&Branding>) -> Response<Body> {
+        self.page(status, json!({ "problem": problem }), branding)
     }
 
-    fn page(&self, status: StatusCode, own: Value, look: Option<&PartnerLook>) -> Response<Body> {
-        let (language, messages) = spoken(self.languages);
+    fn page(&self, status: StatusCode, own: Value, branding: Option<&Branding>) -> Response<Body> {
+        let (language, messages) = negotiate(self.languages);
         let messages: Value = serde_json::from_str(messages).unwrap_or_default();
-        let theme = Theme::of(look);
+        let theme = Theme::of(branding);
         let mut settings = json!({
             "token": null,
             "userIdentifier": null,
             "problem": null,
             "language": language,
-            "partner": look.map(|look| json!({ "name": look.name, "logo": theme.logo })),
+            "partner": branding.map(|branding| json!({ "name": branding.name, "logo": theme.logo })),
             "limits": { "selfie_video": MAX_VIDEO, "id_photo": MAX_PHOTO },
             "retentionDays": self.retention_days,
             "uploadPath": "/api/uploads",
@@ -79,15 +79,15 @@ impl Page<'_> {
         if let (Value::Object(settings), Value::Object(own)) = (&mut settings, own) {
             settings.extend(own);
         }
-        // A `<` could end the element that it stands in.
+        // A `<` could end the script element.
         let settings_text = settings.to_string().replace('<', "\\u003c");
         let title = settings.pointer("/messages/page_title").and_then(Value::as_str).unwrap_or_default();
         let nonce = STANDARD.encode(rand::random::<[u8; 16]>());
-        let html = filled(
+        let html = render(
             HTML,
             &[
                 ("lang", language),
-                ("title", &escaped(title)),
+                ("title", &escape(title)),
                 ("nonce", &nonce),
                 ("style", STYLE),
                 ("theme", &theme.css),
@@ -107,7 +107,7 @@ impl Page<'_> {
         response
     }
 
-    /// Nothing but what stands in the page runs, and nobody is asked but us and the bucket.
+    /// Content Security Policy: only scripts and styles of the page, and connections only to the API and the bucket.
     fn policy(&self, nonce: &str) -> String {
         let bucket = self.bucket_origin.as_deref().unwrap_or_default();
         format!(
@@ -117,12 +117,12 @@ impl Page<'_> {
     }
 }
 
-/// The language of ours that a person likes best, and its messages.
-fn spoken(accepted: &str) -> (&'static str, &'static str) {
+/// The best supported language for an `Accept-Language` header, with its messages.
+fn negotiate(accepted: &str) -> (&'static str, &'static str) {
     let ours = LANGUAGES.map(|(language, _)| language);
-    // Longer headers are not looked at: nobody speaks that many.
+    // The header is limited to 512 bytes.
     let accepted = accepted.get(..accepted.len().min(512)).unwrap_or_default();
-    // A region makes no difference: `de-AT` is German.
+    // Regions are ignored: `de-AT` is German.
     let plain: Vec<_> = accepted
         .split(',')
         .map(|part| {
@@ -135,22 +135,22 @@ fn spoken(accepted: &str) -> (&'static str, &'static str) {
     found.unwrap_or(LANGUAGES[0])
 }
 
-/// A template with its `{{names}}` replaced, in one pass: what is put in is not looked at again.
-fn filled(template: &str, values: &[(&str, &str)]) -> String {
-    let mut filled = String::with_capacity(template.len() * 8);
+/// Replaces the `{{names}}` of a template in one pass, so that values are not replaced again.
+fn render(template: &str, values: &[(&str, &str)]) -> String {
+    let mut rendered = String::with_capacity(template.len() * 8);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
-        filled.push_str(before);
+        rendered.push_str(before);
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));
-        filled.push_str(values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value));
+        rendered.push_str(values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value));
         rest = after;
     }
-    filled.push_str(rest);
-    filled
+    rendered.push_str(rest);
+    rendered
 }
 
-/// Text as HTML.
-fn escaped(text: &str) -> String {
+/// Escapes text for HTML.
+fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_is_spoken_to_in_their_language() {
+    fn the_language_follows_accept_language() {
         for (accepted, language) in [
             ("", "en"),
             ("de", "de"),
@@ -183,14 +183,14 @@ mod tests {
             (";;;,,q=", "en"),
             ("DE", "de"),
         ] {
-            assert_eq!(spoken(accepted).0, language, "{accepted}");
+            assert_eq!(negotiate(accepted).0, language, "{accepted}");
         }
     }
 
     #[test]
-    fn what_is_filled_in_is_not_filled_in_again() {
-        assert_eq!(filled("a {{x}} b {{y}}{{z}}", &[("x", "{{y}}"), ("y", "2")]), "a {{y}} b 2");
-        assert_eq!(filled("{{x", &[("x", "1")]), "1");
+    fn values_are_not_replaced_again() {
+        assert_eq!(render("a {{x}} b {{y}}{{z}}", &[("x", "{{y}}"), ("y", "2")]), "a {{y}} b 2");
+        assert_eq!(render("{{x", &[("x", "1")]), "1");
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn text_cannot_become_html() {
-        assert_eq!(escaped("<b>&\"'"), "&#60;b&#62;&#38;&#34;&#39;");
+    fn html_in_text_is_escaped() {
+        assert_eq!(escape("<b>&\"'"), "&#60;b&#62;&#38;&#34;&#39;");
     }
 }

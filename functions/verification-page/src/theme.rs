@@ -1,23 +1,23 @@
-//! A partner's colours and logo, as far as they are harmless and can be read.
+//! A partner's colours and logo, validated for safety and contrast.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use shared::pocketbase::PartnerLook;
+use shared::pocketbase::records::Branding;
 
 /// The largest logo, in bytes.
 const MAX_LOGO: usize = 100_000;
 
-/// What text needs before its background (WCAG 2.2, 1.4.3 and 1.4.6): body text is partly muted, so it begins higher.
+/// Contrast of text (WCAG 2.2, 1.4.3 and 1.4.6). The higher level, since some text is muted.
 const TEXT_CONTRAST: f64 = 7.0;
 
-/// What the words on a button need.
+/// Contrast of the text of a button.
 const BUTTON_TEXT_CONTRAST: f64 = 4.5;
 
-/// What a button needs before its background (1.4.11).
+/// Contrast of a button (1.4.11).
 const BUTTON_CONTRAST: f64 = 3.0;
 
-/// The colours that page.css has without a theme.
+/// Default colours, as in page.css.
 const ACCENT: Colour = Colour(0x2f, 0x4f, 0xd8);
 const WHITE: Colour = Colour(0xff, 0xff, 0xff);
 const TEXT: Colour = Colour(0x10, 0x18, 0x2b);
@@ -55,25 +55,25 @@ impl Colour {
         (one.max(two) + 0.05) / (one.min(two) + 0.05)
     }
 
-    /// Black or white, whichever is easier to read on it.
+    /// Black or white, whichever has more contrast.
     fn readable(self) -> Self {
         if self.contrast(WHITE) >= self.contrast(Self(0, 0, 0)) { WHITE } else { Self(0, 0, 0) }
     }
 }
 
-/// How the page looks.
+/// A validated theme.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Custom properties, made of parsed colours alone.
+    /// CSS custom properties, made only of parsed colours.
     pub css: String,
     /// The logo as a `data:` URL.
     pub logo: Option<String>,
 }
 
 impl Theme {
-    /// A partner's theme; what of it is malformed or cannot be read is as without one.
-    pub fn of(look: Option<&PartnerLook>) -> Self {
-        let text = |name: &str| look.and_then(|look| look.theme.get(name)).and_then(Value::as_str);
+    /// Theme of a partner. Values that are malformed or lack contrast are replaced by defaults.
+    pub fn of(branding: Option<&Branding>) -> Self {
+        let text = |name: &str| branding.and_then(|branding| branding.theme.get(name)).and_then(Value::as_str);
         let colour = |name: &str| text(name).and_then(Colour::parse);
         let (background, words) = match (colour("background").unwrap_or(WHITE), colour("text")) {
             (background, Some(words)) if words.contrast(background) >= TEXT_CONTRAST => (background, words),
@@ -99,7 +99,7 @@ impl Theme {
     }
 }
 
-/// An image that its bytes show to be one, small enough to stand in the page.
+/// A logo whose bytes are an image of at most 100 kB.
 fn logo(url: &str) -> Option<String> {
     let (_, base64) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
     if base64.len() > MAX_LOGO / 3 * 4 + 4 {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn theme(theme: Value) -> Theme {
-        Theme::of(Some(&PartnerLook { name: "Acme".to_owned(), theme }))
+        Theme::of(Some(&Branding { name: "Acme".to_owned(), theme }))
     }
 
     fn css(accent: &str, on_accent: &str, background: &str, text: &str) -> String {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_that_can_be_read_are_taken() {
+    fn readable_colours_are_used() {
         let light = theme(json!({ "primary": "#00695C", "background": "#fafafa", "text": "#222222" }));
         assert_eq!(light.css, css("#00695c", "#ffffff", "#fafafa", "#222222"));
         let dark = theme(json!({ "primary": "#ffd54f", "background": "#101418", "text": "#ffffff" }));
@@ -138,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn colours_that_cannot_be_read_are_not() {
-        // Grey on grey, and a button that is not seen.
+    fn unreadable_colours_are_replaced() {
+        // Grey on grey, and an invisible button.
         let grey = theme(json!({ "primary": "#f0f0f0", "background": "#ffffff", "text": "#aaaaaa" }));
         assert_eq!(grey.css, css("#2f4fd8", "#ffffff", "#ffffff", "#000000"));
         let middle = theme(json!({ "background": "#808080" }));

@@ -1,7 +1,10 @@
-//! Amazon Rekognition Face Liveness: sessions at AWS, and when somebody is taken to be live.
+//! Amazon Rekognition Face Liveness: sessions, their results, and the threshold of a live person.
 //!
-//! AWS forgets a session three minutes after it was made, so what it says of one that is over is kept in PocketBase when
-//! it is first read (`liveness_sessions`).
+//! AWS deletes a session three minutes after its creation. The result of an ended session is therefore stored in PocketBase
+//! (`liveness_sessions`) when it is first read.
+
+mod error;
+mod http;
 
 use aws_sdk_rekognition::Client;
 use aws_sdk_rekognition::operation::get_face_liveness_session_results::GetFaceLivenessSessionResultsOutput;
@@ -9,99 +12,120 @@ use aws_sdk_rekognition::types::{
     AuditImage, ChallengePreference, ChallengeType, CreateFaceLivenessSessionRequestSettings, LivenessSessionStatus,
 };
 use shared::aws;
-use shared::config::{AwsSettings, ConfigError, Env, LivenessSettings};
-use shared::http::ApiError;
-use shared::pocketbase::{BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus, PocketBase};
+use shared::env::{ConfigError, Env};
+use shared::pocketbase::PocketBase;
+use shared::pocketbase::records::{BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus};
 use shared::types::SessionId;
+use shared::upstream::note_change;
 
-/// The challenge that a person is put before: the one that AWS calls most accurate.
+pub use error::Error;
+
+/// The challenge of a session: the most accurate one, according to AWS.
 pub const CHALLENGE: &str = "FaceMovementAndLightChallenge";
 
-/// A client of Face Liveness. Made once in a process's life.
+/// Settings of Face Liveness.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// `FACE_LIVENESS_THRESHOLD`: confidence from which a session counts as live, 0 to 100, 75 by default.
+    pub threshold: f64,
+}
+
+impl Settings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When the threshold is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { threshold: env.number("FACE_LIVENESS_THRESHOLD", 75.0, 0.0..=100.0)? })
+    }
+}
+
+/// Client of Face Liveness. Built once per execution environment.
 pub struct Liveness {
     client: Option<Client>,
-    settings: LivenessSettings,
+    settings: Settings,
 }
 
 impl Liveness {
-    /// A client, which answers 501 where AWS is not configured.
+    /// Reads the settings. Without AWS settings every call fails as not configured.
     ///
     /// # Errors
     /// When a setting is malformed.
     pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let aws = AwsSettings::from_env(env)?;
-        let client = match aws.is_configured() {
-            true => Some(Client::new(&aws::config(&aws, "REKOGNITION").await)),
+        let settings = aws::Settings::from_env(env)?;
+        let client = match settings.is_configured() {
+            true => Some(Client::new(&aws::config(&settings, "REKOGNITION").await)),
             false => None,
         };
-        Ok(Self { client, settings: LivenessSettings::from_env(env)? })
+        Ok(Self { client, settings: Settings::from_env(env)? })
     }
 
-    fn client(&self) -> Result<&Client, ApiError> {
-        self.client.as_ref().ok_or_else(aws::not_configured)
+    fn client(&self) -> Result<&Client, aws::Error> {
+        self.client.as_ref().ok_or(aws::Error::NotConfigured)
     }
 
-    /// A new session; the same one again for the same `request_token` (at most 64 of `A-Z a-z 0-9 _ -`).
-    /// `audit_images`: how many frames, 0 to 4, are wanted beside the best one.
+    /// Creates a session. The same `request_token` (at most 64 of `A-Z a-z 0-9 _ -`) gives the same session again.
+    /// `audit_images`: number of frames to keep beside the reference image, 0 to 4. One call.
     ///
     /// # Errors
-    /// 501 where AWS is not configured; AWS's failures.
-    pub async fn create_session(&self, request_token: &str, audit_images: i32) -> Result<SessionId, ApiError> {
+    /// When AWS is not configured, or fails.
+    pub async fn create_session(&self, request_token: &str, audit_images: i32) -> Result<SessionId, aws::Error> {
         let challenge = ChallengePreference::builder().r#type(ChallengeType::from(CHALLENGE)).build();
-        let challenge = challenge.map_err(ApiError::internal)?;
+        let challenge = challenge.map_err(aws::Error::bad_answer)?;
         let settings = CreateFaceLivenessSessionRequestSettings::builder()
             .audit_images_limit(audit_images)
             .challenge_preferences(challenge)
             .build();
         let request = self.client()?.create_face_liveness_session().settings(settings);
-        let made = request.client_request_token(request_token).send().await.map_err(|error| aws::failure(&error))?;
-        made.session_id().parse().map_err(aws::bad_answer)
+        let created = request.client_request_token(request_token).send().await?;
+        note_change();
+        created.session_id().parse().map_err(aws::Error::bad_answer)
     }
 
-    /// What AWS says of a session now, kept when the session is over; `None` for one that AWS does not know (any more).
-    /// One call of AWS and, for a session that is over, one of PocketBase.
+    /// Reads the result of a session, and stores it when the session has ended; `None` when AWS does not know the session, or
+    /// no longer. One call of AWS and, for an ended session, one of PocketBase.
     ///
     /// # Errors
-    /// 501 where AWS is not configured; AWS's and PocketBase's failures.
+    /// When AWS is not configured, or AWS or PocketBase fails.
     pub async fn read(
         &self,
         pocketbase: &PocketBase,
         session: &LivenessSession,
-    ) -> Result<Option<LivenessOutcome>, ApiError> {
+    ) -> Result<Option<LivenessOutcome>, Error> {
         let request = self.client()?.get_face_liveness_session_results().session_id(session.session_id.as_str());
         let outcome = match request.send().await {
             Ok(answer) => outcome(answer)?,
             Err(error) if error.as_service_error().is_some_and(|error| error.is_session_not_found_exception()) => {
                 return Ok(None);
             }
-            Err(error) => return Err(aws::failure(&error)),
+            Err(error) => return Err(aws::Error::from(error).into()),
         };
         if outcome.status.is_over() {
-            pocketbase.settle_liveness_session(&session.id, &outcome).await?;
+            pocketbase.store_liveness_result(&session.id, &outcome).await?;
         }
         Ok(Some(outcome))
     }
 
-    /// Whether a session shows somebody live: it succeeded, with enough confidence.
+    /// Whether a session shows a live person: it succeeded, and its confidence reaches the threshold.
     pub fn is_live(&self, status: LivenessStatus, confidence: Option<f64>) -> bool {
         status == LivenessStatus::Succeeded
             && confidence.is_some_and(|confidence| confidence >= self.settings.threshold)
     }
 }
 
-fn outcome(answer: GetFaceLivenessSessionResultsOutput) -> Result<LivenessOutcome, ApiError> {
+fn outcome(answer: GetFaceLivenessSessionResultsOutput) -> Result<LivenessOutcome, aws::Error> {
     let status = match answer.status {
         LivenessSessionStatus::Created => LivenessStatus::Created,
         LivenessSessionStatus::InProgress => LivenessStatus::InProgress,
         LivenessSessionStatus::Succeeded => LivenessStatus::Succeeded,
         LivenessSessionStatus::Failed => LivenessStatus::Failed,
         LivenessSessionStatus::Expired => LivenessStatus::Expired,
-        _ => return Err(aws::bad_answer("an unknown status")),
+        _ => return Err(aws::Error::bad_answer("an unknown status")),
     };
     let confidence = answer.confidence.map(decimal);
     if status == LivenessStatus::Succeeded && !confidence.is_some_and(|confidence| (0.0..=100.0).contains(&confidence))
     {
-        return Err(aws::bad_answer("a success without a score from 0 to 100"));
+        return Err(aws::Error::bad_answer("a success without a score from 0 to 100"));
     }
     Ok(LivenessOutcome {
         status,
@@ -122,7 +146,17 @@ fn image(image: AuditImage) -> Option<LivenessImage> {
     (!bytes.is_empty()).then(|| LivenessImage { bytes: bytes.into(), bounding_box })
 }
 
-/// The number that AWS wrote: 95.51 and not the 95.51000213623047 that its nearest `f32` would be as `f64`.
+/// The decimal number that AWS sent: 95.51, and not 95.51000213623047, which is its nearest `f32` as `f64`.
 fn decimal(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_outside_0_to_100_is_refused() {
+        assert!(Settings::from_env(&Env::from([("FACE_LIVENESS_THRESHOLD", "101")])).is_err());
+    }
 }

@@ -1,4 +1,4 @@
-//! OpenAI's Chat Completions, or any server that speaks them: images in, JSON of one schema out.
+//! Client of OpenAI's Chat Completions API, or of any compatible server: images in, JSON of a schema out.
 
 use std::time::Duration;
 
@@ -8,85 +8,113 @@ use bytes::Bytes;
 use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::config::OpenAiSettings;
+use shared::env::{ConfigError, Env};
 use shared::upstream::{self, ReadError};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The largest answer that is read, in bytes. What we ask for takes about 1 kB.
+/// The largest answer that is read, in bytes. Usual ones have about 1 kB.
 const MAX_ANSWER: usize = 128 * 1024;
 
-/// The most tokens that a model may spend, its reasoning included: an answer takes some 300, reasoning a few thousand.
+/// The most tokens of an answer with its reasoning: an answer takes some 300, reasoning a few thousand.
 const MAX_TOKENS: u32 = 8_000;
 
-/// A client. Made once in a process's life.
-pub struct OpenAi {
-    http: Client,
-    settings: OpenAiSettings,
+/// Settings of the client.
+#[derive(Clone)]
+pub struct Settings {
+    /// `OPENAI_API_KEY`; without it every question fails as not configured.
+    pub api_key: Option<String>,
+    /// `OPENAI_BASE_URL`, without a trailing slash; `https://api.openai.com/v1` by default.
+    pub base_url: String,
+    /// `OPENAI_MODEL`, `o4-mini` by default.
+    pub model: String,
+    /// `OPENAI_TIMEOUT_MS`: the limit of one answer, 1,000 to 25,000 ms, 24,000 by default: a request has 27 s.
+    pub timeout: Duration,
 }
 
-/// What a model is asked: what it shall do, what it is given, and the JSON schema of its answer.
+impl Settings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is malformed.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            api_key: env.get_owned("OPENAI_API_KEY"),
+            base_url: env.url("OPENAI_BASE_URL")?.unwrap_or_else(|| "https://api.openai.com/v1".to_owned()),
+            model: env.get("OPENAI_MODEL").unwrap_or("o4-mini").to_owned(),
+            timeout: Duration::from_millis(env.number("OPENAI_TIMEOUT_MS", 24_000, 1_000..=25_000)?),
+        })
+    }
+}
+
+/// Client of a model. Built once per execution environment.
+pub struct OpenAi {
+    http: Client,
+    settings: Settings,
+}
+
+/// A question to a model: instructions, input, and the JSON schema of the answer.
 pub struct Question<'a> {
-    /// What it shall do. Nothing of a caller's stands here.
+    /// Instructions. They contain nothing that a caller sent.
     pub instructions: &'a str,
-    /// Text and images, in order, as data.
+    /// Text and images as data, in order.
     pub parts: Vec<Part>,
-    /// The schema's name.
+    /// Name of the schema.
     pub name: &'a str,
-    /// The schema: every property required, none other allowed.
+    /// The schema, with every property required and no others allowed.
     pub schema: &'a Value,
 }
 
-/// Something that a model is given.
+/// Part of a model's input.
 pub enum Part {
     /// Text.
     Text(String),
-    /// An image, and its media type.
+    /// An image, with its media type.
     Image(&'static str, Bytes),
 }
 
-/// Why there is no answer. None repeats what was sent or said.
+/// Failure to get an answer. The messages repeat nothing of the question or the answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `OPENAI_API_KEY` is not set.
     #[error("OPENAI_API_KEY is not set")]
     NotConfigured,
-    /// It takes no more requests just now.
+    /// The server throttles.
     #[error("OpenAI throttles")]
     Throttled {
-        /// After how many seconds to come back, where it said so.
+        /// `Retry-After` in seconds.
         retry_after: Option<u64>,
     },
-    /// It does not take the key.
+    /// The key is refused.
     #[error("OpenAI does not take OPENAI_API_KEY")]
     KeyRefused,
-    /// The account has no more to spend.
+    /// The account's quota is used up.
     #[error("OpenAI: the account's quota is used up")]
     QuotaUsedUp,
-    /// It would not look at what it was given.
+    /// The model or its content filter refused the input.
     #[error("OpenAI: {0}")]
     Refused(&'static str),
-    /// It cannot read an image.
+    /// An image cannot be read.
     #[error("OpenAI: {0}")]
     BadImage(String),
-    /// It did not answer in time.
+    /// No answer in time, or no connection.
     #[error("OpenAI: {0}")]
     TimedOut(String),
-    /// It answered anything else than it should.
+    /// Any other answer.
     #[error("OpenAI: {0}")]
     BadAnswer(String),
 }
 
-/// What a model answered.
+/// Answer of a model.
 pub struct Reply {
     /// Its text, which should be JSON of the schema.
     pub text: String,
-    /// What it cost, where the server says.
+    /// Tokens used, if the server tells.
     pub usage: Option<Usage>,
 }
 
-/// Tokens that were spent.
+/// Tokens used by an answer.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[allow(missing_docs)] // The names are OpenAI's.
 pub struct Usage {
@@ -108,7 +136,7 @@ struct Request<'a> {
 #[derive(Deserialize)]
 struct Completion {
     choices: Vec<Choice>,
-    /// Other servers than OpenAI's have it in other forms, or not at all.
+    /// Servers other than OpenAI's have other forms of it, or none.
     #[serde(default)]
     usage: Value,
 }
@@ -129,20 +157,20 @@ impl OpenAi {
     /// A client.
     ///
     /// # Errors
-    /// When no client of HTTP can be made on this machine.
-    pub fn new(settings: OpenAiSettings) -> Result<Self, reqwest::Error> {
+    /// When TLS cannot be set up.
+    pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
         Ok(Self { http: upstream::client(CONNECT_TIMEOUT, settings.timeout)?, settings })
     }
 
-    /// The model's name.
+    /// Name of the model.
     pub fn model(&self) -> &str {
         &self.settings.model
     }
 
-    /// Asks the model. One call; a second only when no connection came about.
+    /// Asks the model. One call, repeated once when no connection could be made.
     ///
     /// # Errors
-    /// When there is no key, or no answer that can be used.
+    /// When there is no key, or no usable answer.
     pub async fn ask(&self, question: Question<'_>) -> Result<Reply, Error> {
         let key = self.settings.api_key.as_ref().ok_or(Error::NotConfigured)?;
         let body = self.request(question);
@@ -169,7 +197,7 @@ impl OpenAi {
             }
         });
         let parts: Vec<_> = parts.collect();
-        // Looking needs little thought, and a person is waiting. Other models refuse the parameter.
+        // Reading images needs little reasoning, and a person waits. Models without reasoning refuse the parameter.
         let effort = is_reasoning(&self.settings.model).then_some("low");
         Request {
             model: &self.settings.model,
@@ -187,8 +215,7 @@ impl OpenAi {
     }
 }
 
-/// OpenAI's models whose reasoning can be made shorter are called o3, o4-mini, gpt-5 and so on; not those made for chatting, nor
-/// the ones that always think long.
+/// Whether a model accepts `reasoning_effort`: OpenAI's o3, o4-mini, gpt-5 and the like, but not their chat and pro variants.
 fn is_reasoning(model: &str) -> bool {
     let numbered =
         model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|first: char| matches!(first, '3'..='9')));
@@ -215,7 +242,7 @@ async fn reply(response: Response) -> Result<Reply, Error> {
     Ok(Reply { text, usage: serde_json::from_value(completion.usage).ok() })
 }
 
-/// What a refusal means, by its code; its words may repeat what was sent.
+/// Meaning of an error answer, by its code. Its message may repeat the question.
 async fn failure(status: u16, response: Response) -> Error {
     let retry_after = upstream::retry_after(&response);
     let body: Value = match upstream::read(response, MAX_ANSWER).await {
@@ -240,7 +267,12 @@ fn no_answer(error: reqwest::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::is_reasoning;
+    use super::*;
+
+    #[test]
+    fn a_malformed_base_url_is_refused() {
+        assert!(Settings::from_env(&Env::from([("OPENAI_BASE_URL", "api.openai.com")])).is_err());
+    }
 
     #[test]
     fn reasoning_models_are_known_by_their_names() {

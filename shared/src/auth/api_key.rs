@@ -1,4 +1,4 @@
-//! API keys: the static ones of `VALID_API_KEYS`, and those of partners, which PocketBase holds hashed.
+//! API keys: static keys of `VALID_API_KEYS`, and the keys of partners, which PocketBase stores hashed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,36 +7,36 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{Caller, Kind, Scope};
-use crate::config::ApiKeySettings;
-use crate::http::ApiError;
-use crate::pocketbase::{KeyKind, PocketBase};
-use crate::types::Teams;
+use super::{Caller, Error, Kind, Scope};
+use crate::env::{ConfigError, Env};
+use crate::pocketbase::PocketBase;
+use crate::pocketbase::records::KeyKind;
+use crate::types::{Team, Teams};
 
-/// What a partner's secret key begins with.
+/// Prefix of a partner's secret key.
 pub const KEY_PREFIX_SECRET: &str = "sk_";
 
-/// What a partner's publishable key begins with.
+/// Prefix of a partner's publishable key.
 pub const KEY_PREFIX_PUBLISHABLE: &str = "pk_";
 
-/// The longest key that is looked at, in bytes.
+/// The longest key that is checked, in bytes.
 const MAX_KEY: usize = 256;
 
-/// How long a partner key is remembered: a revoked one works for no longer than this.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long a partner key is cached, and so how long a revoked key still works.
+const CACHE_TTL: Duration = Duration::from_secs(60);
 
-/// How many partner keys a process remembers.
-const MAX_REMEMBERED: usize = 1_000;
+/// How many partner keys are cached.
+const MAX_CACHED: usize = 1_000;
 
 type Hash = [u8; 32];
 
-/// Lower-case hexadecimal SHA-256 of a key, as `partners` stores it. The keys are random, so nothing slower is needed.
+/// Lower-case hexadecimal SHA-256 of a key, as `partners` stores it. Keys are random, so that no slow hash is needed.
 pub fn hash_api_key(key: &str) -> String {
     hex(&sha256(key))
 }
 
-/// Whether two secrets are the same, in a time that does not depend on where they differ or on their lengths.
-pub fn same_secret(left: &str, right: &str) -> bool {
+/// Compares two secrets in constant time, also for different lengths.
+pub fn is_same_secret(left: &str, right: &str) -> bool {
     sha256(left).ct_eq(&sha256(right)).into()
 }
 
@@ -48,62 +48,80 @@ fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Judges API keys.
+/// Authenticates API keys.
 pub(super) struct ApiKeys {
-    settings: ApiKeySettings,
-    fixed: Vec<Hash>,
-    remembered: Mutex<HashMap<Hash, (Instant, Caller)>>,
+    /// Hashes of `VALID_API_KEYS`, comma separated, each at least 16 characters.
+    static_keys: Vec<Hash>,
+    /// `DEFAULT_TEAM_ID`: the team of callers with a static key.
+    team: Option<Team>,
+    cache: Mutex<HashMap<Hash, (Instant, Caller)>>,
 }
 
 impl ApiKeys {
-    pub(super) fn new(settings: ApiKeySettings) -> Self {
-        let fixed = settings.keys.iter().map(|key| sha256(key)).collect();
-        Self { settings, fixed, remembered: Mutex::default() }
+    pub(super) fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let keys = env.get("VALID_API_KEYS").unwrap_or_default().split(',').map(str::trim);
+        let keys: Vec<_> = keys.filter(|key| !key.is_empty()).collect();
+        if keys.iter().any(|key| key.len() < 16) {
+            return Err(ConfigError::malformed("VALID_API_KEYS", "has a key shorter than 16 characters"));
+        }
+        let static_keys = keys.into_iter().map(sha256).collect();
+        Ok(Self { static_keys, team: env.parse("DEFAULT_TEAM_ID")?, cache: Mutex::default() })
     }
 
-    pub(super) async fn judge(&self, key: &str, pocketbase: &PocketBase) -> Result<Caller, ApiError> {
+    /// Authenticates a key. One call of PocketBase for a partner's key that is not cached.
+    pub(super) async fn authenticate(&self, key: &str, pocketbase: &PocketBase) -> Result<Caller, Error> {
         if key.len() > MAX_KEY {
-            return Err(ApiError::invalid_api_key());
+            return Err(Error::InvalidKey);
         }
         let hash = sha256(key);
-        if self.fixed.iter().fold(Choice::from(0), |found, fixed| found | fixed.ct_eq(&hash)).into() {
-            let mut caller = caller(KeyKind::Secret, Teams::Only(self.settings.team.clone()), None);
-            // What one static key uploads is not another's.
+        if self.static_keys.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash)).into() {
+            let mut caller = caller(KeyKind::Secret, Teams::Only(self.team.clone()), None);
+            // Uploads of one static key do not belong to another.
             caller.subject = hex(&hash);
             return Ok(caller);
         }
-        // Only what looks like a partner's key is worth a question to PocketBase.
+        // PocketBase is asked only for what looks like a partner's key.
         if !key.starts_with(KEY_PREFIX_SECRET) && !key.starts_with(KEY_PREFIX_PUBLISHABLE) {
-            return Err(ApiError::invalid_api_key());
+            return Err(Error::InvalidKey);
         }
-        if let Some(caller) = self.recall(&hash) {
+        if let Some(caller) = self.cached(&hash) {
             return Ok(caller);
         }
-        let partner = pocketbase.partner_by_key_hash(&hex(&hash)).await?.ok_or_else(ApiError::invalid_api_key)?;
+        let partner = pocketbase.partner_by_key_hash(&hex(&hash)).await?.ok_or(Error::InvalidKey)?;
         let caller = caller(partner.kind, Teams::Only(partner.team), Some(partner.id.to_string()));
-        self.remember(hash, caller.clone());
+        self.cache(hash, caller.clone());
         Ok(caller)
     }
 
-    fn recall(&self, hash: &Hash) -> Option<Caller> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.get(hash).filter(|(since, _)| since.elapsed() < REMEMBERED).map(|(_, caller)| caller.clone())
+    fn cached(&self, hash: &Hash) -> Option<Caller> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.get(hash).filter(|(since, _)| since.elapsed() < CACHE_TTL).map(|(_, caller)| caller.clone())
     }
 
-    fn remember(&self, hash: Hash, caller: Caller) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.clear();
+    fn cache(&self, hash: Hash, caller: Caller) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_CACHED {
+            cache.clear();
         }
-        remembered.insert(hash, (Instant::now(), caller));
+        cache.insert(hash, (Instant::now(), caller));
     }
 }
 
 fn caller(key: KeyKind, teams: Teams, partner_id: Option<String>) -> Caller {
-    // A publishable key stands in a page that anyone can read: it opens that page, elsewhere it allows nothing.
+    // A publishable key is public: it opens the hosted page, and has no scope.
     let (kind, scopes) = match key {
         KeyKind::Secret => (Kind::SecretKey, Scope::OF_SECRET_KEYS),
         KeyKind::Publishable => (Kind::PublishableKey, &[][..]),
     };
     Caller { kind, scopes: scopes.to_vec(), teams, subject: String::new(), client_id: None, partner_id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_static_key_is_refused() {
+        assert!(ApiKeys::from_env(&Env::from([("VALID_API_KEYS", "short")])).is_err());
+    }
 }

@@ -1,31 +1,59 @@
-//! Bearer tokens: HS256 JWTs.
+//! Bearer tokens: JWTs signed with HS256.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, Kind, Scope};
-use crate::config::{JwtSettings, TokenClient};
+use super::{Caller, Error, Kind, Scope, TokenClient};
+use crate::env::{ConfigError, Env};
 use crate::types::{RecordId, Team, Teams};
 
-/// The longest token that is looked at, in bytes. Ours are below 1 kB; API Gateway takes headers of 10 kB in all.
+/// The longest token that is parsed, in bytes. Tokens issued here are below 1 kB; API Gateway accepts 10 kB of headers.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// How far two clocks may differ, in seconds.
+/// Allowed clock skew, in seconds.
 const LEEWAY: u64 = 5;
 
-/// Why a token was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenError {
-    Invalid,
-    /// Signed with a secret that is not ours.
-    Forged,
-    Expired,
+/// Settings of tokens.
+#[derive(Clone)]
+struct Settings {
+    /// `JWT_SECRET`, at least 32 bytes: an HS256 key shorter than its hash is weak (RFC 7518, 3.2).
+    secret: String,
+    /// `JWT_SECRET_PREVIOUS`: the secret before the last rotation, which still verifies its tokens.
+    previous_secret: Option<String>,
+    /// `JWT_ISSUER`: claimed by tokens, and required of them, when set.
+    issuer: Option<String>,
+    /// `JWT_AUDIENCE`: likewise.
+    audience: Option<String>,
+    /// `JWT_TTL_SECONDS`: lifetime of machine tokens, 60 to 86,400 s, 3,600 by default.
+    ttl: Duration,
+    /// `FLOW_TOKEN_TTL_SECONDS`: lifetime of flow tokens, 60 to 86,400 s, 1,800 by default.
+    flow_ttl: Duration,
 }
 
-/// What is signed into a token.
+impl Settings {
+    fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let secret = env.require("JWT_SECRET")?;
+        let previous_secret = env.get("JWT_SECRET_PREVIOUS");
+        for (name, secret) in [("JWT_SECRET", Some(secret)), ("JWT_SECRET_PREVIOUS", previous_secret)] {
+            if secret.is_some_and(|secret| secret.len() < 32) {
+                return Err(ConfigError::malformed(name, "must be at least 32 bytes long"));
+            }
+        }
+        Ok(Self {
+            secret: secret.to_owned(),
+            previous_secret: previous_secret.map(str::to_owned),
+            issuer: env.get_owned("JWT_ISSUER"),
+            audience: env.get_owned("JWT_AUDIENCE"),
+            ttl: Duration::from_secs(env.number("JWT_TTL_SECONDS", 3_600, 60..=86_400)?),
+            flow_ttl: Duration::from_secs(env.number("FLOW_TOKEN_TTL_SECONDS", 1_800, 60..=86_400)?),
+        })
+    }
+}
+
+/// Claims of issued tokens.
 #[derive(Serialize)]
 struct Issued<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +80,7 @@ struct Issued<'a> {
     token_use: Option<&'static str>,
 }
 
-/// What is read from a token whose signature and times are good. Tokens may come from others who hold the secret.
+/// Claims of presented tokens, which other issuers that share the secret may have made.
 #[derive(Deserialize)]
 struct Presented {
     #[serde(default)]
@@ -70,15 +98,19 @@ struct Presented {
 
 /// Signs and verifies tokens.
 pub(super) struct Jwt {
-    settings: JwtSettings,
+    settings: Settings,
     signing: EncodingKey,
-    /// With today's secret, and with the one before it.
+    /// Keys of the current and of the previous secret.
     verifying: Vec<DecodingKey>,
     validation: Validation,
 }
 
 impl Jwt {
-    pub(super) fn new(settings: JwtSettings) -> Self {
+    pub(super) fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self::new(Settings::from_env(env)?))
+    }
+
+    fn new(settings: Settings) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
@@ -111,14 +143,14 @@ impl Jwt {
         self.settings.ttl
     }
 
-    pub(super) fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+    pub(super) fn verify(&self, token: &str) -> Result<Caller, Error> {
         if token.is_empty() || token.len() > MAX_TOKEN {
-            return Err(TokenError::Invalid);
+            return Err(Error::InvalidToken);
         }
         let claims = self.claims_of(token)?;
         let named = claims.scope.iter().flat_map(|scope| scope.split(' '));
         let listed = claims.scopes.iter().flatten().map(String::as_str);
-        // Scopes of other services that share the secret mean nothing here.
+        // Scopes of other services that share the secret are ignored.
         let mut scopes: Vec<Scope> = named.chain(listed).filter_map(|scope| scope.parse().ok()).collect();
         let teams = if claims.all_teams { Teams::All } else { Teams::Only(claims.team_id) };
         let (kind, teams) = match (claims.token_use.as_deref(), claims.profile_id) {
@@ -126,7 +158,7 @@ impl Jwt {
                 scopes.retain(|scope| Scope::OF_FLOW_TOKENS.contains(scope));
                 (Kind::Flow(profile), teams)
             }
-            (Some("flow"), None) | (_, Some(_)) => return Err(TokenError::Invalid),
+            (Some("flow"), None) | (_, Some(_)) => return Err(Error::InvalidToken),
             _ => (Kind::Machine, teams),
         };
         Ok(Caller {
@@ -139,17 +171,17 @@ impl Jwt {
         })
     }
 
-    /// What a token says that is signed with one of our secrets.
-    fn claims_of(&self, token: &str) -> Result<Presented, TokenError> {
-        let mut error = TokenError::Invalid;
+    /// Claims of a token that is signed with one of the secrets.
+    fn claims_of(&self, token: &str) -> Result<Presented, Error> {
+        let mut error = Error::InvalidToken;
         for key in &self.verifying {
             match jsonwebtoken::decode(token, key, &self.validation) {
                 Ok(token) => return Ok(token.claims),
                 Err(refused) => {
                     error = match refused.kind() {
-                        ErrorKind::InvalidSignature => TokenError::Forged,
-                        ErrorKind::ExpiredSignature => return Err(TokenError::Expired),
-                        _ => return Err(TokenError::Invalid),
+                        ErrorKind::InvalidSignature => Error::ForgedToken,
+                        ErrorKind::ExpiredSignature => return Err(Error::Expired),
+                        _ => return Err(Error::InvalidToken),
                     }
                 }
             }
@@ -157,9 +189,9 @@ impl Jwt {
         Err(error)
     }
 
-    /// HMAC-SHA256 of a list with the secret as key, as 43 characters of Base64url. No two lists are the same JSON, and no token
-    /// begins as JSON does.
-    pub(super) fn keyed_hash(&self, parts: &[&str]) -> Result<String, Error> {
+    /// HMAC-SHA256 of a list under the secret, as 43 Base64url characters. Lists are encoded as JSON, so that no two have the
+    /// same encoding, and none is the beginning of a token.
+    pub(super) fn keyed_hash(&self, parts: &[&str]) -> Result<String, jsonwebtoken::errors::Error> {
         let message = serde_json::Value::from(parts).to_string();
         jsonwebtoken::crypto::sign(message.as_bytes(), &self.signing, Algorithm::HS256)
     }
@@ -169,7 +201,7 @@ impl Jwt {
         client: &TokenClient,
         scopes: &[Scope],
         now: SystemTime,
-    ) -> Result<String, Error> {
+    ) -> Result<String, jsonwebtoken::errors::Error> {
         let claims = Issued {
             client_id: Some(&client.client_id),
             partner_id: client.partner_id.as_deref(),
@@ -187,7 +219,7 @@ impl Jwt {
         creator: &Caller,
         scopes: &[Scope],
         now: SystemTime,
-    ) -> Result<String, Error> {
+    ) -> Result<String, jsonwebtoken::errors::Error> {
         let claims = Issued {
             client_id: creator.client_id.as_deref(),
             partner_id: creator.partner_id.as_deref(),
@@ -219,7 +251,22 @@ impl Jwt {
         }
     }
 
-    fn sign(&self, claims: &Issued<'_>) -> Result<String, Error> {
+    fn sign(&self, claims: &Issued<'_>) -> Result<String, jsonwebtoken::errors::Error> {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.signing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_weak_or_missing_secret_is_refused() {
+        let complaint = |env: Env| Jwt::from_env(&env).err().map(|error| error.to_string());
+        assert_eq!(complaint(Env::default()).unwrap(), "JWT_SECRET is not set");
+        let weak = Env::from([("JWT_SECRET", "0123456789012345678901234567890")]);
+        assert_eq!(complaint(weak).unwrap(), "JWT_SECRET must be at least 32 bytes long");
+        assert_eq!(complaint(Env::from([("JWT_SECRET", "01234567890123456789012345678901")])), None);
     }
 }

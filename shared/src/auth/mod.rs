@@ -1,28 +1,28 @@
-//! Who is calling, and what they may do.
+//! Authentication and authorisation: bearer tokens, API keys, scopes and teams.
 //!
-//! A caller is judged by one credential. When `Authorization` is present it alone counts; else `x-api-key` (or, on create,
-//! the body's `apiKey`). What a caller may do is a set of [`Scope`]s; which records it sees is decided by its [`Teams`].
+//! A request is authenticated by one credential. When `Authorization` is present it alone counts; else the API key does.
+//! A caller's [`Scope`]s decide what it may do, its [`Teams`] which records it sees.
 
 mod api_key;
+mod client;
+mod error;
 mod jwt;
 mod scope;
 
 use std::time::SystemTime;
 
-use lambda_http::http::HeaderMap;
-use lambda_http::http::header::AUTHORIZATION;
-
-pub use api_key::{KEY_PREFIX_PUBLISHABLE, KEY_PREFIX_SECRET, hash_api_key, same_secret};
+pub use api_key::{KEY_PREFIX_PUBLISHABLE, KEY_PREFIX_SECRET, hash_api_key, is_same_secret};
+pub use client::{TokenClient, TokenClientSettings, TokenIssuer};
+pub use error::Error;
 pub use scope::Scope;
 
-use crate::config::{ApiKeySettings, ConfigError, Env, JwtSettings, TokenClient};
-use crate::http::ApiError;
-use crate::pocketbase::PocketBase;
+use crate::env::{ConfigError, Env};
+use crate::pocketbase::{PocketBase, Writer};
 use crate::types::{RecordId, Team, Teams};
 use api_key::ApiKeys;
-use jwt::{Jwt, TokenError};
+use jwt::Jwt;
 
-/// What kind of credential a caller came with.
+/// Kind of credential of a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Machine,
@@ -31,7 +31,7 @@ enum Kind {
     PublishableKey,
 }
 
-/// Someone whose credential is good.
+/// An authenticated caller.
 #[derive(Debug, Clone)]
 pub struct Caller {
     kind: Kind,
@@ -43,37 +43,47 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The records this caller sees.
+    /// The records that this caller sees.
     pub fn teams(&self) -> &Teams {
         &self.teams
     }
 
-    /// Whether it came with an API key and not with a token.
+    /// Whether the credential is an API key.
     pub fn is_key(&self) -> bool {
         matches!(self.kind, Kind::SecretKey | Kind::PublishableKey)
     }
 
-    /// Whether it came with a key that may be public, and opens the hosted page alone.
+    /// Whether the credential is a secret API key.
+    pub fn is_secret_key(&self) -> bool {
+        self.kind == Kind::SecretKey
+    }
+
+    /// Whether the credential is a publishable API key, which opens only the hosted page.
     pub fn is_publishable(&self) -> bool {
         self.kind == Kind::PublishableKey
     }
 
-    /// Whether it is a person's browser, holding a flow token.
+    /// Whether the credential is a flow token, held by a person's browser.
     pub fn is_flow(&self) -> bool {
         matches!(self.kind, Kind::Flow(_))
     }
 
-    /// Who it is, for the audit: the client's id, else the token's subject.
+    /// Origin of this caller's writes.
+    pub fn writer(&self) -> Writer {
+        if self.is_flow() { Writer::Flow } else { Writer::Partner }
+    }
+
+    /// Name for the audit: the client's id, else the token's subject.
     pub fn name(&self) -> &str {
         self.client_id.as_deref().unwrap_or(&self.subject)
     }
 
-    /// The partner that it belongs to: by its key the partner's record, by its token what the token says.
+    /// The caller's partner: of a key the partner's record, of a token its claim.
     pub fn partner(&self) -> Option<&str> {
         self.partner_id.as_deref()
     }
 
-    /// The partner whose own key it came with.
+    /// The partner whose API key was used.
     pub fn key_partner(&self) -> Option<RecordId> {
         self.partner().filter(|_| self.is_key()).and_then(|partner| partner.parse().ok())
     }
@@ -86,7 +96,7 @@ impl Caller {
         }
     }
 
-    /// The team of what this caller makes. A caller of all teams has none of its own.
+    /// The team of records that this caller creates. A caller of all teams has none of its own.
     pub fn own_team(&self) -> Option<&Team> {
         match &self.teams {
             Teams::Only(team) => team.as_ref(),
@@ -94,159 +104,133 @@ impl Caller {
         }
     }
 
-    /// Lets the caller on when it has the scope.
+    /// Requires a scope.
     ///
     /// # Errors
-    /// 403 otherwise.
-    pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.scopes.contains(&scope) { Ok(()) } else { Err(ApiError::insufficient_scope(scope)) }
+    /// [`Error::InsufficientScope`] without it.
+    pub fn require(&self, scope: Scope) -> Result<(), Error> {
+        if self.scopes.contains(&scope) { Ok(()) } else { Err(Error::InsufficientScope(scope)) }
     }
 
-    /// Lets the caller on when it has the scope and, with a flow token, names that token's own profile. Asks nobody.
+    /// Requires a scope and, of a flow token, that it is for this profile. Nothing is looked up.
     ///
     /// # Errors
-    /// 403 otherwise.
-    pub fn require_for(&self, scope: Scope, profile: &str) -> Result<(), ApiError> {
+    /// [`Error::InsufficientScope`] otherwise.
+    pub fn require_for(&self, scope: Scope, profile: &str) -> Result<(), Error> {
         match &self.kind {
-            Kind::Flow(own) if own.as_str() != profile => Err(ApiError::insufficient_scope(scope)),
+            Kind::Flow(own) if own.as_str() != profile => Err(Error::InsufficientScope(scope)),
             _ => self.require(scope),
         }
     }
 }
 
-/// Judges credentials. Made once in a process's life.
+/// Credentials of a request. A header that is not text counts as an invalid credential.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// `x-api-key`, or the key's field in the body or the query where a route has one.
+    pub api_key: Option<&'a str>,
+}
+
+impl<'a> Credentials<'a> {
+    /// Adds an API key from the body, which counts only without an `x-api-key` header.
+    pub fn or_api_key(self, key: Option<&'a str>) -> Self {
+        Self { api_key: self.api_key.or(key), ..self }
+    }
+}
+
+/// Authenticates requests. Built once per execution environment.
 pub struct Authenticator {
     jwt: Jwt,
     keys: ApiKeys,
 }
 
 impl Authenticator {
-    /// An authenticator for tokens and keys.
+    /// Reads the settings of tokens and API keys.
     ///
     /// # Errors
     /// When a setting is missing or malformed.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        Ok(Self { jwt: Jwt::new(JwtSettings::from_env(env)?), keys: ApiKeys::new(ApiKeySettings::from_env(env)?) })
+        Ok(Self { jwt: Jwt::from_env(env)?, keys: ApiKeys::from_env(env)? })
     }
 
-    /// The bearer of a token; for routes that take nothing else.
+    /// Authenticates by bearer token, for routes that accept nothing else.
     ///
     /// # Errors
-    /// 401 without a good token.
-    pub fn bearer(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        self.authorization(headers).unwrap_or_else(|| {
-            let missing = ApiError::missing_bearer();
-            Err(match headers.contains_key("x-api-key") {
-                true => missing.message("This route takes a bearer token, and no API key"),
-                false => missing,
-            })
-        })
+    /// When there is no valid token.
+    pub fn authenticate_bearer(&self, credentials: Credentials<'_>) -> Result<Caller, Error> {
+        match (credentials.authorization, credentials.api_key) {
+            (Some(authorization), _) => self.bearer(authorization),
+            (None, Some(_)) => Err(Error::BearerRequired),
+            (None, None) => Err(Error::Missing),
+        }
     }
 
-    /// The bearer of a token or the holder of an API key.
+    /// Authenticates by bearer token or API key. One call of PocketBase for a partner's key, unless it is cached.
     ///
     /// # Errors
-    /// 401 without a good credential; PocketBase's failures when a partner key has to be looked up.
-    pub async fn bearer_or_key(&self, headers: &HeaderMap, pocketbase: &PocketBase) -> Result<Caller, ApiError> {
-        self.any(headers, None, pocketbase).await?.ok_or_else(ApiError::missing_bearer)
+    /// When there is no valid credential, or a partner's key cannot be looked up.
+    pub async fn authenticate(&self, credentials: Credentials<'_>, pocketbase: &PocketBase) -> Result<Caller, Error> {
+        self.authenticate_optional(credentials, pocketbase).await?.ok_or(Error::Missing)
     }
 
-    /// Like [`Self::bearer_or_key`], with a key that stood in the body as the last place to look, and with `None` for a
-    /// caller that has no credential at all.
+    /// As [`Self::authenticate`], with `None` for a request without a credential.
     ///
     /// # Errors
-    /// 401 for a bad credential; PocketBase's failures when a partner key has to be looked up.
-    pub async fn any(
+    /// When the credential is invalid, or a partner's key cannot be looked up.
+    pub async fn authenticate_optional(
         &self,
-        headers: &HeaderMap,
-        body_key: Option<&str>,
+        credentials: Credentials<'_>,
         pocketbase: &PocketBase,
-    ) -> Result<Option<Caller>, ApiError> {
-        if let Some(judged) = self.authorization(headers) {
-            return judged.map(Some);
-        }
-        let key = match headers.get("x-api-key") {
-            Some(header) => Some(header.to_str().map_err(|_| ApiError::invalid_api_key())?),
-            None => body_key,
-        };
-        match key {
-            Some(key) => self.keys.judge(key, pocketbase).await.map(Some),
-            None => Ok(None),
+    ) -> Result<Option<Caller>, Error> {
+        match (credentials.authorization, credentials.api_key) {
+            (Some(authorization), _) => self.bearer(authorization).map(Some),
+            (None, Some(key)) => self.keys.authenticate(key, pocketbase).await.map(Some),
+            (None, None) => Ok(None),
         }
     }
 
-    /// A name of 43 characters of Base64url for something that this caller asks for: the same for the same caller and the same
-    /// parts, and nobody else's, whatever they choose.
+    fn bearer(&self, authorization: &str) -> Result<Caller, Error> {
+        match authorization.trim().split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.authenticate_token(token.trim()),
+            _ => Err(Error::InvalidToken),
+        }
+    }
+
+    /// Authenticates by a token that was not sent in `Authorization`.
+    ///
+    /// # Errors
+    /// When the token is invalid.
+    pub fn authenticate_token(&self, token: &str) -> Result<Caller, Error> {
+        self.jwt.verify(token)
+    }
+
+    /// A name of 43 Base64url characters that only this caller gets for these parts: the same for the same caller and parts,
+    /// and never the same for another caller.
     ///
     /// # Errors
     /// When it cannot be computed.
-    pub fn name_for(&self, caller: &Caller, parts: &[&str]) -> Result<String, ApiError> {
-        let (kind, who) = match &caller.kind {
+    pub fn keyed_name(&self, caller: &Caller, parts: &[&str]) -> Result<String, Error> {
+        let (kind, subject) = match &caller.kind {
             Kind::Flow(profile) => ("flow", profile.as_str()),
             Kind::Machine => ("machine", caller.subject.as_str()),
             Kind::SecretKey | Kind::PublishableKey => ("key", caller.subject.as_str()),
         };
         let (client, partner) = (caller.client_id.as_deref(), caller.partner_id.as_deref());
         let team = caller.own_team().map(Team::as_str);
-        let identity = [kind, who, client.unwrap_or_default(), partner.unwrap_or_default(), team.unwrap_or_default()];
-        self.jwt.keyed_hash(&[&identity, parts].concat()).map_err(ApiError::internal)
+        let identity =
+            [kind, subject, client.unwrap_or_default(), partner.unwrap_or_default(), team.unwrap_or_default()];
+        Ok(self.jwt.keyed_hash(&[&identity, parts].concat())?)
     }
 
-    fn authorization(&self, headers: &HeaderMap) -> Option<Result<Caller, ApiError>> {
-        let header = headers.get(AUTHORIZATION)?;
-        let token = header
-            .to_str()
-            .ok()
-            .and_then(|value| value.trim().split_once(' '))
-            .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
-        Some(token.ok_or_else(ApiError::invalid_bearer).and_then(|token| self.token(token)))
-    }
-
-    /// The bearer of a token that stands elsewhere than in `Authorization`.
-    ///
-    /// # Errors
-    /// 401 for one that is not good.
-    pub fn token(&self, token: &str) -> Result<Caller, ApiError> {
-        self.jwt.verify(token).map_err(|error| match error {
-            TokenError::Expired => ApiError::bearer_expired(),
-            TokenError::Forged => ApiError::forged_bearer(),
-            TokenError::Invalid => ApiError::invalid_bearer(),
-        })
-    }
-
-    /// A short-lived token that opens one profile, for a person's browser.
+    /// A flow token: short-lived, for one profile, held by a person's browser.
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn flow_token(&self, profile: &RecordId, team: Option<&Team>, creator: &Caller) -> Result<String, ApiError> {
-        // Anyone may have a publishable key: what it opens is the hosted page, and nothing that is known of a person.
+    pub fn flow_token(&self, profile: &RecordId, team: Option<&Team>, creator: &Caller) -> Result<String, Error> {
+        // Publishable keys are public, so their tokens read nothing about the person.
         let scopes = if creator.is_publishable() { Scope::OF_PAGE_TOKENS } else { Scope::OF_FLOW_TOKENS };
-        self.jwt.flow_token(profile, team, creator, scopes, SystemTime::now()).map_err(ApiError::internal)
-    }
-}
-
-/// Issues machine tokens. Made once in a process's life.
-pub struct TokenIssuer(Jwt);
-
-impl TokenIssuer {
-    /// An issuer.
-    ///
-    /// # Errors
-    /// When a setting is missing or malformed.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        Ok(Self(Jwt::new(JwtSettings::from_env(env)?)))
-    }
-
-    /// How long its tokens are valid, in seconds.
-    pub fn expires_in(&self) -> u64 {
-        self.0.ttl().as_secs()
-    }
-
-    /// A token for a client, allowing `scopes`.
-    ///
-    /// # Errors
-    /// When it cannot be signed.
-    pub fn issue(&self, client: &TokenClient, scopes: &[Scope]) -> Result<String, ApiError> {
-        self.0.machine_token(client, scopes, SystemTime::now()).map_err(ApiError::internal)
+        Ok(self.jwt.flow_token(profile, team, creator, scopes, SystemTime::now())?)
     }
 }

@@ -1,4 +1,4 @@
-//! Scopes: what a token allows.
+//! OAuth scopes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// One permission, by its OAuth name.
+/// An OAuth scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // The names say it.
 pub enum Scope {
@@ -45,7 +45,7 @@ impl Scope {
         Self::WebhooksWrite,
     ];
 
-    /// What a secret API key may do.
+    /// Scopes of a secret API key.
     pub const OF_SECRET_KEYS: &[Self] = &[
         Self::ProfilesRead,
         Self::ProfilesWrite,
@@ -56,10 +56,10 @@ impl Scope {
         Self::WebhooksWrite,
     ];
 
-    /// What a flow token of the hosted page may do that was made with a publishable key: upload, beside submitting a check.
+    /// Scopes of a flow token that was issued for a publishable key. Submitting a check needs no scope.
     pub const OF_PAGE_TOKENS: &[Self] = &[Self::UploadsWrite];
 
-    /// What a flow token may do, to its own profile and never as a decision.
+    /// Scopes of a flow token, for its own profile.
     pub const OF_FLOW_TOKENS: &[Self] = &[
         Self::ProfilesRead,
         Self::ProfilesWrite,
@@ -73,7 +73,7 @@ impl Scope {
         Self::UploadsWrite,
     ];
 
-    /// Its OAuth name.
+    /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HealthRead => "health:read",
@@ -93,7 +93,7 @@ impl Scope {
         }
     }
 
-    /// Scopes as OAuth writes them: their names with a space between.
+    /// Names of scopes, separated by spaces as OAuth writes them.
     pub fn join(scopes: &[Self]) -> String {
         scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
     }

@@ -8,41 +8,65 @@ use serde_json::Value;
 
 use super::ApiError;
 
-/// The largest JSON body that is read, in bytes. The largest legitimate one holds 5,000 characters of notes.
+/// The largest JSON body that is read, in bytes. The largest legitimate one has 5,000 characters of notes.
 const MAX_JSON: usize = 64 * 1024;
+
+/// Reason why a body is no JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonError {
+    /// It is larger than 64 kB.
+    TooLarge,
+    /// It has another content type.
+    WrongContentType,
+    /// It is no JSON, or no object.
+    NotAnObject,
+}
+
+impl From<JsonError> for ApiError {
+    /// 413, 415 or 400.
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::TooLarge => Self::too_large("A JSON body must be at most 64 kB"),
+            JsonError::WrongContentType => Self::wrong_content_type("application/json"),
+            JsonError::NotAnObject => {
+                Self::new(StatusCode::BAD_REQUEST, "Invalid JSON").message("The body must be a JSON object")
+            }
+        }
+    }
+}
 
 /// The JSON object in a request's body.
 ///
 /// # Errors
-/// 413 above 64 kB, 415 for another content type, 400 for anything but a JSON object.
-pub fn read_json(request: &Request) -> Result<Value, ApiError> {
+/// When the body is too large, has another content type, or is no JSON object.
+pub fn read_json(request: &Request) -> Result<Value, JsonError> {
     let body: &[u8] = request.body();
     if body.len() > MAX_JSON {
-        return Err(ApiError::too_large("A JSON body must be at most 64 kB"));
+        return Err(JsonError::TooLarge);
     }
     let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     if !content_type.is_none_or(is_json) {
-        return Err(ApiError::wrong_type("application/json"));
+        return Err(JsonError::WrongContentType);
     }
     match serde_json::from_slice(body) {
         Ok(object @ Value::Object(_)) => Ok(object),
-        _ => Err(ApiError::new(StatusCode::BAD_REQUEST, "Invalid JSON").message("The body must be a JSON object")),
+        _ => Err(JsonError::NotAnObject),
     }
 }
 
-/// Reads a typed value from a JSON object.
+/// Parses a JSON object into a type.
 ///
 /// # Errors
-/// 400 naming the field that is wrong.
+/// 400 that names the field that is wrong.
 pub fn parse_json<T: DeserializeOwned>(object: Value) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(object).map_err(|error| {
         let field = error.path().to_string();
-        ApiError::invalid_field(&field, said_of_type(&error.into_inner().to_string()))
+        ApiError::invalid_field(&field, without_value(&error.into_inner().to_string()))
     })
 }
 
-/// serde's messages quote the value, which may be personal: of a wrong type only the expected one is told.
-fn said_of_type(message: &str) -> String {
+/// A message of serde without the value that it quotes, which may be personal.
+fn without_value(message: &str) -> String {
     match message.split_once(", expected ") {
         Some((_, expected)) => {
             format!("must be {}", expected.replace("f64", "a number"))

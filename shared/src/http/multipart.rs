@@ -1,28 +1,26 @@
-//! `multipart/form-data` bodies: text fields and files, each known to its route by name.
+//! `multipart/form-data` bodies: text fields, files, and references to uploads.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream;
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request};
 use multer::Multipart;
 
 use super::ApiError;
+use crate::file::{Content, File, Media};
 use crate::types::RecordId;
 
-/// What the files of one request may weigh together, in bytes. A Lambda request is at most 6 MiB of JSON with the body in
-/// Base64, so that 4.7 MB is the most that could ever arrive (AWS Lambda quotas, synchronous payload).
+/// The most bytes of all files of one request. A Lambda request is at most 6 MiB of JSON with the body in Base64, so that at
+/// most 4.7 MB can arrive (AWS Lambda quotas, synchronous payload).
 pub const MAX_INLINE_FILES: usize = 4_400_000;
 
-/// The largest body that is parsed, in bytes: Lambda's own limit, for gateways that have none.
+/// The largest body that is parsed, in bytes: Lambda's own limit, for local gateways that have none.
 const MAX_BODY: usize = 6 * 1024 * 1024;
 
 /// The largest text field, in bytes.
@@ -31,69 +29,7 @@ const MAX_TEXT: usize = 64 * 1024;
 /// The most parts in a form. No route has more than 20 fields.
 const MAX_PARTS: usize = 32;
 
-/// What a file must be, judged by its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Media {
-    /// A still image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF.
-    Image,
-    /// An image that models read: JPEG, PNG or WebP. Anything else is 415 and not 400, as the route's contract has it.
-    Scan,
-    /// A video: MP4, QuickTime, WebM, Matroska, MPEG or AVI.
-    Video,
-}
-
-impl Media {
-    /// What is accepted: what phones, scanners and browsers make.
-    pub fn types(self) -> &'static [&'static str] {
-        match self {
-            Self::Image => &[
-                "image/jpeg",
-                "image/png",
-                "image/webp",
-                "image/heif",
-                "image/avif",
-                "image/gif",
-                "image/bmp",
-                "image/tiff",
-            ],
-            Self::Scan => &["image/jpeg", "image/png", "image/webp"],
-            Self::Video => &[
-                "video/mp4",
-                "video/x-m4v",
-                "video/quicktime",
-                "video/webm",
-                "video/x-matroska",
-                "video/mpeg",
-                "video/x-msvideo",
-            ],
-        }
-    }
-
-    /// The type of a file by its first bytes, as `(media type, extension without a dot)`.
-    ///
-    /// # Errors
-    /// 400, or 415 for a [`Media::Scan`], naming the field, when it is none of these.
-    pub fn of_bytes(self, field: &str, start: &[u8]) -> Result<(&'static str, &'static str), ApiError> {
-        let kind = infer::get(start).filter(|kind| self.types().contains(&kind.mime_type()));
-        kind.map(|kind| (kind.mime_type(), kind.extension())).ok_or_else(|| self.refusal(field))
-    }
-
-    fn refusal(self, field: &str) -> ApiError {
-        match self {
-            Self::Image => {
-                ApiError::invalid_field(field, "must be an image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF")
-            }
-            Self::Scan => ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type")
-                .with("field", field)
-                .message(format!("{field} must be an image: JPEG, PNG or WebP")),
-            Self::Video => {
-                ApiError::invalid_field(field, "must be a video: MP4, QuickTime, WebM, Matroska, MPEG or AVI")
-            }
-        }
-    }
-}
-
-/// The fields that a form may have.
+/// Fields of a form.
 pub struct FormFields {
     /// Text fields. Others are ignored.
     pub texts: &'static [&'static str],
@@ -101,122 +37,49 @@ pub struct FormFields {
     pub files: &'static [(&'static str, Media)],
 }
 
-/// A file of a form, its type known by its bytes.
-#[derive(Debug, Clone)]
-pub struct File {
-    /// Its content.
-    pub content: Content,
-    /// The file name extension of that type, without a dot.
-    pub extension: &'static str,
-    /// Its media type.
-    pub media_type: &'static str,
-    /// What the caller calls it, fit to be shown to that caller: it may say anything.
-    pub name: String,
-}
-
-/// Where the bytes of a file are.
-#[derive(Debug, Clone)]
-pub enum Content {
-    /// Here: they came with the request.
-    Inline(Bytes),
-    /// Elsewhere, to be read as they are needed.
-    Stored(Arc<dyn Stored>),
-}
-
-/// A file that does not change, and is too large to be held.
-pub trait Stored: Debug + Send + Sync {
-    /// How many bytes it has.
-    fn size(&self) -> u64;
-
-    /// Its bytes, as they arrive.
-    fn chunks(&self) -> BoxFuture<'_, Result<Chunks, Unread>>;
-}
-
-/// The bytes of a file, as they arrive.
-pub type Chunks = BoxStream<'static, Result<Bytes, Unread>>;
-
-/// Why a stored file could not be read, for the log.
-#[derive(Debug, thiserror::Error)]
-#[error("a stored file cannot be read: {0}")]
-pub struct Unread(pub String);
-
-impl From<Unread> for ApiError {
-    fn from(error: Unread) -> Self {
-        Self::upstream_timeout(error)
-    }
-}
-
-impl File {
-    /// How many bytes it has.
-    pub fn size(&self) -> u64 {
-        match &self.content {
-            Content::Inline(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            Content::Stored(stored) => stored.size(),
-        }
-    }
-
-    /// All of its bytes; for files that may be held.
-    ///
-    /// # Errors
-    /// When it is stored and cannot be read.
-    pub async fn read(&self) -> Result<Bytes, Unread> {
-        match &self.content {
-            Content::Inline(bytes) => Ok(bytes.clone()),
-            Content::Stored(stored) => {
-                let mut chunks = stored.chunks().await?;
-                let mut bytes = Vec::with_capacity(usize::try_from(stored.size()).unwrap_or_default());
-                while let Some(chunk) = chunks.next().await {
-                    bytes.extend_from_slice(&chunk?);
-                }
-                Ok(bytes.into())
-            }
-        }
-    }
-}
-
-/// What stands for a file that was uploaded before: `upload:<upload_id>`.
+/// Reference to an upload in a file field: `upload:<upload_id>`.
 #[derive(Debug, Clone)]
 pub struct UploadReference {
     /// The upload.
     pub id: RecordId,
-    /// What the field takes.
+    /// What the field accepts.
     pub media: Media,
 }
 
-/// What a text has to begin with to stand for a file.
+/// Prefix of a reference to an upload.
 pub const UPLOAD_PREFIX: &str = "upload:";
 
-/// A form that has been read.
+/// A parsed form.
 #[derive(Debug, Default)]
 pub struct Form {
     texts: BTreeMap<&'static str, String>,
-    /// Its files by field.
+    /// Files by field.
     pub files: BTreeMap<&'static str, File>,
-    /// What stands for files that were uploaded before, by field.
+    /// References to uploads, by field.
     pub uploads: BTreeMap<&'static str, UploadReference>,
 }
 
 impl Form {
-    /// A text field, parsed. An empty one counts as absent.
+    /// A parsed text field. An empty one counts as absent.
     ///
     /// # Errors
-    /// 400 naming the field when it does not parse.
+    /// 400 that names the field when it does not parse.
     pub fn get<T: FromStr<Err: Display>>(&self, field: &str) -> Result<Option<T>, ApiError> {
         let text = self.texts.get(field).filter(|text| !text.trim().is_empty());
         text.map(|text| text.parse().map_err(|reason| ApiError::invalid_field(field, reason))).transpose()
     }
 
-    /// A text field that holds JSON.
+    /// A text field with JSON.
     ///
     /// # Errors
-    /// 400 naming the field when it does not.
+    /// 400 that names the field when it is no JSON.
     pub fn get_json(&self, field: &str) -> Result<Option<serde_json::Value>, ApiError> {
         let text = self.texts.get(field).filter(|text| !text.trim().is_empty());
         text.map(|text| serde_json::from_str(text).map_err(|_| ApiError::invalid_field(field, "must be JSON")))
             .transpose()
     }
 
-    /// Whether a file has been sent or is referred to.
+    /// Whether a field has a file, sent or uploaded before.
     pub fn has_file(&self, field: &str) -> bool {
         self.files.contains_key(field) || self.uploads.contains_key(field)
     }
@@ -230,15 +93,15 @@ impl Form {
 /// Reads a form.
 ///
 /// # Errors
-/// 415 for another content type; 413 when files or a text field are too large; 400 naming the field for an unknown file
-/// field, a second value in one field, an empty file, or a file whose bytes are not what the field takes; 400 for a body that
-/// is not the form it claims to be.
+/// 415 for another content type; 413 when files or a text field are too large; 400 that names the field for an unknown file
+/// field, a second value of a field, an empty file, or a file whose bytes are not what the field accepts; 400 for a malformed
+/// body.
 pub async fn read_form(request: Request, fields: &FormFields) -> Result<Form, ApiError> {
     let (parts, body) = request.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type).map_err(|error| match error {
         multer::Error::NoBoundary => malformed("The Content-Type has no boundary"),
-        _ => ApiError::wrong_type("multipart/form-data"),
+        _ => ApiError::wrong_content_type("multipart/form-data"),
     })?;
     let body = match body {
         Body::Binary(bytes) => Bytes::from(bytes),
@@ -280,21 +143,21 @@ impl Form {
         if bytes.is_empty() {
             return Err(ApiError::invalid_field(field, "is an empty file"));
         }
-        let (media_type, extension) = media.of_bytes(field, &bytes)?;
+        let file_type = media.detect(&bytes).ok_or_else(|| ApiError::wrong_file_type(field, *media))?;
         if self.has_file(field) {
             return Err(ApiError::invalid_field(field, "is given twice"));
         }
-        self.files.insert(field, File { content: Content::Inline(bytes), extension, media_type, name: file_name });
+        self.files.insert(field, File { content: Content::Inline(bytes), file_type, name: file_name });
         Ok(())
     }
 
-    /// What stands for a file in a file field.
+    /// Adds the reference in a file field that holds text.
     fn add_upload(&mut self, field: &'static str, media: Media, bytes: &[u8]) -> Result<(), ApiError> {
         let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
         let id = text.strip_prefix(UPLOAD_PREFIX).ok_or_else(|| {
             ApiError::invalid_field(field, "must be a file, or upload:<upload_id> of POST /api/uploads")
         })?;
-        let id = id.parse().map_err(|_| ApiError::upload_not_found(field))?;
+        let id = id.parse().map_err(|_| upload_not_found(field))?;
         if self.has_file(field) {
             return Err(ApiError::invalid_field(field, "is given twice"));
         }
@@ -319,16 +182,23 @@ impl Form {
     }
 }
 
-/// A name of the caller's, short enough to be shown.
+/// A name that the caller sent, shortened and without control characters.
 fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+/// 404 for a reference that names no upload of the caller's.
+pub fn upload_not_found(field: &str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "Upload not found")
+        .with("field", field)
+        .message(format!("{field} names no upload of yours; make one with POST /api/uploads"))
 }
 
 fn malformed(message: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "Invalid form").message(message)
 }
 
-/// multer's own message would repeat what the body holds.
+/// multer's own message would repeat parts of the body.
 fn truncated(_: multer::Error) -> ApiError {
     malformed("The body is not complete multipart/form-data")
 }

@@ -1,4 +1,4 @@
-//! The calls of S3.
+//! Calls of S3.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -13,20 +13,21 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
-use lambda_http::http::StatusCode;
 use shared::aws;
-use shared::config::{AwsSettings, ConfigError, Env, StorageSettings};
-use shared::http::{ApiError, Chunks, Stored, Unread};
+use shared::env::{ConfigError, Env};
+use shared::file::{Chunks, Stored, Unreadable};
+use shared::upstream::note_change;
 
+use crate::Error;
 use crate::post::{self, PresignedPost};
 
-/// How much of an object is read to know its type, in bytes: more than any format's signature.
+/// How much of an object is read to detect its type, in bytes: more than any format's signature.
 const START: usize = 4_096;
 
-/// How long a link to an object's bytes is valid.
+/// Lifetime of a link to an object.
 pub const LINK_TTL: Duration = Duration::from_secs(3_600);
 
-/// A client of the bucket. Made once in a process's life.
+/// Client of the bucket. Built once per execution environment.
 #[derive(Clone)]
 pub struct Bucket {
     open: Option<Open>,
@@ -38,29 +39,34 @@ struct Open {
     credentials: SharedCredentialsProvider,
     region: String,
     name: String,
-    /// Where the bucket takes forms.
+    /// URL that accepts forms.
     url: String,
 }
 
-/// What is known of an object after a look at its beginning.
+/// Beginning of an object.
 pub struct Start {
     /// Its first bytes.
     pub bytes: Bytes,
-    /// Its size in bytes.
+    /// Size of the whole object in bytes.
     pub size: u64,
 }
 
 impl Bucket {
-    /// A client, which answers 501 where no bucket is named.
+    /// Reads `UPLOADS_BUCKET`, the name of a bucket. Without it there are neither uploads nor checks.
     ///
     /// # Errors
     /// When a setting is malformed.
     pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let Some(name) = StorageSettings::from_env(env)?.bucket else { return Ok(Self { open: None }) };
-        let settings = AwsSettings::of_role(env)?;
+        const BUCKET: &str = "UPLOADS_BUCKET";
+        let Some(name) = env.get_owned(BUCKET) else { return Ok(Self { open: None }) };
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(3..=63).contains(&name.len()) || !name.bytes().all(is_plain) {
+            return Err(ConfigError::malformed(BUCKET, "must be 3 to 63 lower-case letters, digits or -"));
+        }
+        let settings = aws::Settings::of_role(env)?;
         let config = aws::config(&settings, "S3").await;
         let endpoint = settings.endpoint("S3");
-        // Other servers than AWS's have no name per bucket.
+        // Servers other than AWS's have no host name per bucket.
         let client = Client::from_conf(Builder::from(&config).force_path_style(endpoint.is_some()).build());
         let url = match endpoint {
             Some(endpoint) => format!("{endpoint}/{name}"),
@@ -76,133 +82,133 @@ impl Bucket {
         Ok(Self { open })
     }
 
-    /// Where browsers send forms to, as an origin; `None` where there is no bucket.
+    /// Origin that browsers send forms to; `None` without a bucket.
     pub fn origin(&self) -> Option<String> {
         let url = reqwest::Url::parse(&self.open.as_ref()?.url).ok()?;
         Some(url.origin().ascii_serialization())
     }
 
-    fn open(&self) -> Result<&Open, ApiError> {
-        self.open.as_ref().ok_or_else(|| {
-            ApiError::new(StatusCode::NOT_IMPLEMENTED, "Uploads not configured")
-                .message("UPLOADS_BUCKET must be set in environment variables")
-        })
+    fn open(&self) -> Result<&Open, Error> {
+        self.open.as_ref().ok_or(Error::NotConfigured)
     }
 
-    /// Leave to write one object of one type and size, for ten minutes. Asks nobody.
+    /// A form that may write one object of this type and size, for ten minutes. No call.
     ///
     /// # Errors
-    /// 501 without a bucket; AWS's failures when there are no credentials.
-    pub async fn presigned_post(&self, key: &str, content_type: &str, size: u64) -> Result<PresignedPost, ApiError> {
+    /// When there is no bucket, or there are no credentials.
+    pub async fn presigned_post(&self, key: &str, content_type: &str, size: u64) -> Result<PresignedPost, Error> {
         let open = self.open()?;
-        let credentials = open.credentials.provide_credentials().await.map_err(aws::bad_answer)?;
+        let credentials = open.credentials.provide_credentials().await.map_err(aws::Error::bad_answer)?;
         let form = post::Form { bucket: &open.name, region: &open.region, key, content_type, size };
-        Ok(PresignedPost { url: open.url.clone(), fields: form.sign(&credentials, Utc::now())? })
+        Ok(PresignedPost { url: open.url.clone(), fields: form.sign(&credentials, Utc::now()) })
     }
 
-    /// Copies an object within the bucket; `None` where there is none. The SHA-256 of its bytes, in Base64, as S3 computes it.
+    /// Copies an object within the bucket, and returns the SHA-256 of its bytes in Base64, as S3 computes it; `None` when the
+    /// object does not exist. One call.
     ///
     /// # Errors
-    /// 501 without a bucket; AWS's failures.
-    pub async fn copy(&self, from: &str, to: &str) -> Result<Option<String>, ApiError> {
+    /// When there is no bucket, or S3 fails.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<Option<String>, Error> {
         let Open { client, name, .. } = self.open()?;
-        // Keys are made of plain characters and need no escaping.
+        // Keys consist of plain characters and need no escaping.
         let copy = client.copy_object().copy_source(format!("{name}/{from}")).bucket(name).key(to);
-        match copy.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await {
+        let outcome = copy.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await;
+        // Copies have random keys: one that is left behind is deleted by the retention job.
+        match outcome {
             Ok(copied) => {
                 let checksum = copied.copy_object_result.and_then(|result| result.checksum_sha256);
-                checksum.map(Some).ok_or_else(|| aws::bad_answer("a copy without checksum"))
+                checksum.map(Some).ok_or_else(|| aws::Error::bad_answer("a copy without checksum").into())
             }
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(aws::failure(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Looks at the beginning of an object.
+    /// Reads the beginning of an object. One call.
     ///
     /// # Errors
-    /// 501 without a bucket; AWS's failures.
-    pub async fn start_of(&self, key: &str) -> Result<Start, ApiError> {
+    /// When there is no bucket, or S3 fails.
+    pub async fn start_of(&self, key: &str) -> Result<Start, Error> {
         let Open { client, name, .. } = self.open()?;
         let request = client.get_object().bucket(name).key(key).range(format!("bytes=0-{}", START - 1));
-        let object = request.send().await.map_err(|error| aws::failure(&error))?;
+        let object = request.send().await?;
         // "bytes 0-4095/123456"
         let total = object.content_range().and_then(|range| range.rsplit_once('/')?.1.parse().ok());
-        let size = total.ok_or_else(|| aws::bad_answer("a part of an object without its size"))?;
-        let bytes = object.body.collect().await.map_err(aws::bad_answer)?.into_bytes();
+        let size = total.ok_or_else(|| aws::Error::bad_answer("a part of an object without its size"))?;
+        let bytes = object.body.collect().await.map_err(aws::Error::bad_answer)?.into_bytes();
         Ok(Start { bytes, size })
     }
 
-    /// Stores an object.
+    /// Writes an object. One call.
     ///
     /// # Errors
-    /// 501 without a bucket; AWS's failures.
-    pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), ApiError> {
+    /// When there is no bucket, or S3 fails.
+    pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), Error> {
         let Open { client, name, .. } = self.open()?;
         let request = client.put_object().bucket(name).key(key).content_type(content_type);
-        request.body(ByteStream::from(bytes)).send().await.map_err(|error| aws::failure(&error))?;
+        note_change();
+        request.body(ByteStream::from(bytes)).send().await?;
         Ok(())
     }
 
-    /// A link by which anyone reads an object for an hour, or for as long as the role's own credentials last if that is shorter.
-    /// Asks nobody.
+    /// A presigned URL that reads an object for an hour, or until the role's credentials expire if that is sooner. No call.
     ///
     /// # Errors
-    /// 501 without a bucket; AWS's failures when there are no credentials.
-    pub async fn link(&self, key: &str) -> Result<String, ApiError> {
+    /// When there is no bucket, or there are no credentials.
+    pub async fn link(&self, key: &str) -> Result<String, Error> {
         let Open { client, name, .. } = self.open()?;
-        let presigning = PresigningConfig::expires_in(LINK_TTL).map_err(ApiError::internal)?;
-        let request = client.get_object().bucket(name).key(key).presigned(presigning).await;
-        Ok(request.map_err(|error| aws::failure(&error))?.uri().to_owned())
+        let presigning = PresigningConfig::expires_in(LINK_TTL).map_err(|error| Error::Request(error.to_string()))?;
+        let request = client.get_object().bucket(name).key(key).presigned(presigning).await?;
+        Ok(request.uri().to_owned())
     }
 
-    /// Deletes objects, at most 1,000; those that are gone already are no error.
+    /// Deletes at most 1,000 objects; missing ones are no error. One call.
     ///
     /// # Errors
-    /// 501 without a bucket; AWS's failures.
-    pub async fn delete(&self, keys: impl IntoIterator<Item = String>) -> Result<(), ApiError> {
+    /// When there is no bucket, or S3 fails.
+    pub async fn delete(&self, keys: impl IntoIterator<Item = String>) -> Result<(), Error> {
         let Open { client, name, .. } = self.open()?;
         let objects = keys.into_iter().map(|key| ObjectIdentifier::builder().key(key).build());
-        let objects = objects.collect::<Result<Vec<_>, _>>().map_err(ApiError::internal)?;
+        let objects = objects.collect::<Result<Vec<_>, _>>().map_err(|error| Error::Request(error.to_string()))?;
         if objects.is_empty() {
             return Ok(());
         }
-        let objects = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(ApiError::internal)?;
+        let objects = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(|error| Error::Request(error.to_string()))?;
         let request = client.delete_objects().bucket(name).delete(objects);
-        let deleted = request.send().await.map_err(|error| aws::failure(&error))?;
+        let deleted = request.send().await?;
         match deleted.errors().first().and_then(|error| error.code()) {
-            Some(code) => Err(aws::bad_answer(format!("an object is not deleted: {code}"))),
+            Some(code) => Err(aws::Error::bad_answer(format!("an object is not deleted: {code}")).into()),
             None => Ok(()),
         }
     }
 
-    /// Whether there is a bucket.
+    /// Whether a bucket is configured.
     pub fn is_configured(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Deletes all objects of a person; how many they were.
+    /// Deletes all objects of a person, and returns how many. Two calls per 1,000 objects.
     ///
     /// # Errors
     /// As [`Self::delete_older`].
-    pub async fn delete_person(&self, profile: &str) -> Result<usize, ApiError> {
+    pub async fn delete_person(&self, profile: &str) -> Result<usize, Error> {
         self.delete_below(&format!("people/{profile}/"), DateTime::<Utc>::MAX_UTC).await
     }
 
-    /// Deletes all objects that were written before a time; how many they were.
+    /// Deletes all objects that were written before a time, and returns how many. Two calls per 1,000 objects.
     ///
     /// # Errors
-    /// 501 without a bucket; AWS's failures. What has been deleted until then stays so.
-    pub async fn delete_older(&self, before: DateTime<Utc>) -> Result<usize, ApiError> {
+    /// When there is no bucket, or S3 fails. Objects that were deleted until then stay deleted.
+    pub async fn delete_older(&self, before: DateTime<Utc>) -> Result<usize, Error> {
         self.delete_below("people/", before).await
     }
 
-    async fn delete_below(&self, prefix: &str, before: DateTime<Utc>) -> Result<usize, ApiError> {
+    async fn delete_below(&self, prefix: &str, before: DateTime<Utc>) -> Result<usize, Error> {
         let Open { client, name, .. } = self.open()?;
         let mut pages = client.list_objects_v2().bucket(name).prefix(prefix).into_paginator().send();
         let mut deleted = 0;
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| aws::failure(&error))?;
+            let page = page?;
             let is_old = |object: &&aws_sdk_s3::types::Object| {
                 object.last_modified().is_none_or(|written| written.secs() < before.timestamp())
             };
@@ -214,13 +220,13 @@ impl Bucket {
         Ok(deleted)
     }
 
-    /// An object to be read when it is needed.
+    /// An object that is read when it is needed.
     pub fn object(&self, key: String, size: u64) -> Object {
         Object { bucket: self.clone(), key, size }
     }
 }
 
-/// Where a medium of a check is.
+/// Key of a medium of a check.
 pub fn check_key(profile: &str, check_id: &str, file: &str) -> String {
     format!("people/{profile}/checks/{check_id}/{file}")
 }
@@ -248,17 +254,27 @@ impl Stored for Object {
         self.size
     }
 
-    fn chunks(&self) -> BoxFuture<'_, Result<Chunks, Unread>> {
+    fn chunks(&self) -> BoxFuture<'_, Result<Chunks, Unreadable>> {
         async {
-            let Open { client, name, .. } = self.bucket.open().map_err(|_| Unread("no bucket".to_owned()))?;
+            let Open { client, name, .. } = self.bucket.open().map_err(|_| Unreadable("no bucket".to_owned()))?;
             let object = client.get_object().bucket(name).key(&self.key).send().await;
-            let bytes = object.map_err(|error| Unread(error.to_string()))?.body;
+            let bytes = object.map_err(|error| Unreadable(error.to_string()))?.body;
             let chunks = stream::try_unfold(bytes, async |mut bytes| {
-                let chunk = bytes.try_next().await.map_err(|error| Unread(error.to_string()))?;
+                let chunk = bytes.try_next().await.map_err(|error| Unreadable(error.to_string()))?;
                 Ok(chunk.map(|chunk| (chunk, bytes)))
             });
             Ok(chunks.boxed())
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_malformed_bucket_name_is_refused() {
+        assert!(Bucket::from_env(&Env::from([("UPLOADS_BUCKET", "a/b")])).await.is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! Presigned POSTs: leave for a browser to write one object, which S3 itself checks. The SDK for Rust signs none, so the policy is
-//! written here and signed with the SDK's own signer.
+//! Presigned POSTs: forms with which a browser may write one object, of a size and type that S3 enforces. The SDK for Rust
+//! creates none, so the policy is written here and signed with the SDK's own signer.
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>
 
@@ -12,36 +12,35 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
-use shared::http::ApiError;
 
-/// How long a form may be sent.
+/// Lifetime of a form.
 pub const POST_TTL: Duration = Duration::from_secs(600);
 
-/// Where a form is sent, and what stands in it before the file.
+/// A presigned POST: URL and form fields.
 pub struct PresignedPost {
-    /// Where.
+    /// The URL that the form is sent to.
     pub url: String,
-    /// The fields, by name.
+    /// The fields before the file, by name.
     pub fields: BTreeMap<&'static str, String>,
 }
 
-/// What may be written.
+/// The object that may be written.
 pub(crate) struct Form<'a> {
     pub(crate) bucket: &'a str,
     pub(crate) region: &'a str,
     pub(crate) key: &'a str,
     pub(crate) content_type: &'a str,
-    /// In bytes, neither more nor less.
+    /// Its exact size in bytes.
     pub(crate) size: u64,
 }
 
 impl Form<'_> {
-    /// The fields, all of which the policy asks for, and their signature.
+    /// The fields, all of which the policy requires, with their signature.
     pub(crate) fn sign(
         &self,
         credentials: &Credentials,
         now: DateTime<Utc>,
-    ) -> Result<BTreeMap<&'static str, String>, ApiError> {
+    ) -> BTreeMap<&'static str, String> {
         let day = now.format("%Y%m%d");
         let mut fields = BTreeMap::from([
             ("key", self.key.to_owned()),
@@ -64,6 +63,6 @@ impl Form<'_> {
         let key = generate_signing_key(credentials.secret_access_key(), now.into(), self.region, "s3");
         fields.insert("x-amz-signature", calculate_signature(key, policy.as_bytes()));
         fields.insert("policy", policy);
-        Ok(fields)
+        fields
     }
 }

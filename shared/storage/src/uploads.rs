@@ -1,42 +1,54 @@
-//! Uploads in the place of files: what a request may use, looked at and safe from being changed.
+//! Uploads in the place of files: claimed by a request, copied, and inspected before they are used.
 
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use shared::auth::{Authenticator, Caller};
-use shared::config::{ConfigError, Env};
-use shared::http::{ApiError, Content, File, Form, UploadReference};
-use shared::pocketbase::{PocketBase, Upload, UploadUse};
+use shared::auth::{self, Authenticator, Caller};
+use shared::env::{ConfigError, Env};
+use shared::file::{Content, File};
+use shared::http::{Form, UploadReference};
+use shared::pocketbase::PocketBase;
+use shared::pocketbase::records::{Upload, UploadUse};
 use shared::types::RecordId;
 
+use crate::Error;
 use crate::bucket::{Bucket, check_key};
 
-/// What takes uploads. Made once in a process's life.
+/// Claims uploads for requests. Built once per execution environment.
 pub struct Uploads {
     bucket: Bucket,
 }
 
-/// What the copies of uploads are for.
+/// Purpose of the copies of claimed uploads.
 #[derive(Debug, Clone, Copy)]
-pub enum Copies<'a> {
-    /// They are passed on, and gone afterwards.
-    Passing,
-    /// They are the media of a check, and stay when it is decided.
-    OfCheck(&'a str),
+pub enum CopyPurpose<'a> {
+    /// The files are stored elsewhere, and the copies are deleted afterwards.
+    Transient,
+    /// The copies are the media of this check, and stay when it has an outcome.
+    CheckMedia(&'a str),
 }
 
-/// Uploads that a request uses.
+/// Uploads that a request has claimed.
 #[derive(Default)]
-pub struct Taken {
-    /// What a write that stores them has to say of them.
+pub struct UploadClaim {
+    /// The uploads, for the write that stores them.
     pub uses: Vec<UploadUse>,
     uploaded: Vec<String>,
     copied: Vec<String>,
-    stay: bool,
+    keeps_copies: bool,
+}
+
+/// One claimed upload.
+struct Claimed {
+    field: &'static str,
+    file: File,
+    used: UploadUse,
+    uploaded: String,
+    copied: String,
 }
 
 impl Uploads {
-    /// What takes uploads from the bucket, where one is named.
+    /// Reads the settings of the bucket.
     ///
     /// # Errors
     /// When a setting is malformed.
@@ -49,138 +61,148 @@ impl Uploads {
         &self.bucket
     }
 
-    /// By what name a caller owns uploads: the same client, the same key, the same flow token's profile.
+    /// Name of the caller as an owner of uploads: the same client, the same key, the same flow token's profile.
     ///
     /// # Errors
     /// When it cannot be computed.
-    pub fn owner(authenticator: &Authenticator, caller: &Caller) -> Result<String, ApiError> {
-        authenticator.name_for(caller, &["upload"])
+    pub fn owner(authenticator: &Authenticator, caller: &Caller) -> Result<String, auth::Error> {
+        authenticator.keyed_name(caller, &["upload"])
     }
 
-    /// Where an upload is written to.
+    /// Object key of an upload.
     pub fn key(upload: &Upload) -> String {
         format!("people/{}/uploads/{}", person(upload.profile.as_ref()), upload.id)
     }
 
-    /// Puts files in the place of the uploads that a form refers to. Each is copied to where nobody can change it, and only the
-    /// copy is looked at. PocketBase calls: one for each; S3 calls: two for each.
+    /// Puts files in the place of the uploads that a form refers to. Each upload is copied to a key that no caller can write
+    /// to, and only the copy is inspected. PocketBase calls: one per upload. S3 calls: two per upload.
     ///
     /// # Errors
-    /// 404 for an upload that is not the caller's; 409 for one that has not arrived, has been used, or was replaced since it was
-    /// looked at; 400 for one made for another field, or for another profile; 400 or 415 for bytes that are not what the field takes; PocketBase's and AWS's failures.
-    pub async fn take(
+    /// When an upload is not the caller's, has not arrived, is stored already, was replaced after its inspection, was
+    /// announced for another field or profile, or is not what the field accepts; when PocketBase or S3 fails.
+    pub async fn claim(
         &self,
         pocketbase: &PocketBase,
         authenticator: &Authenticator,
         caller: &Caller,
         profile: Option<&RecordId>,
-        copies: Copies<'_>,
+        purpose: CopyPurpose<'_>,
         form: &mut Form,
-    ) -> Result<Taken, ApiError> {
+    ) -> Result<UploadClaim, Error> {
         if form.uploads.is_empty() {
-            return Ok(Taken::default());
+            return Ok(UploadClaim::default());
         }
         let owner = Self::owner(authenticator, caller)?;
         let references = std::mem::take(&mut form.uploads);
-        let taken = references.iter().map(async |(field, reference)| {
+        let claimed = references.iter().map(async |(field, reference)| {
             let upload = pocketbase.upload(&reference.id, caller.teams(), &owner).await?;
-            let upload = upload.ok_or_else(|| ApiError::upload_not_found(field))?;
-            self.take_one(field, reference, &upload, profile, copies).await
+            let upload = upload.ok_or(Error::NotFound { field })?;
+            self.claim_one(field, reference, &upload, profile, purpose).await
         });
-        let taken = try_join_all(taken).await?;
-        let mut all = Taken { stay: matches!(copies, Copies::OfCheck(_)), ..Taken::default() };
-        for (field, file, used, [uploaded, copied]) in taken {
+        let claimed = try_join_all(claimed).await?;
+        let keeps_copies = matches!(purpose, CopyPurpose::CheckMedia(_));
+        let mut claim = UploadClaim { keeps_copies, ..UploadClaim::default() };
+        for Claimed { field, file, used, uploaded, copied } in claimed {
             form.files.insert(field, file);
-            all.uses.push(used);
-            all.uploaded.push(uploaded);
-            all.copied.push(copied);
+            claim.uses.push(used);
+            claim.uploaded.push(uploaded);
+            claim.copied.push(copied);
         }
-        Ok(all)
+        Ok(claim)
     }
 
-    async fn take_one(
+    async fn claim_one(
         &self,
         field: &'static str,
         reference: &UploadReference,
         upload: &Upload,
         profile: Option<&RecordId>,
-        copies: Copies<'_>,
-    ) -> Result<(&'static str, File, UploadUse, [String; 2]), ApiError> {
+        purpose: CopyPurpose<'_>,
+    ) -> Result<Claimed, Error> {
+        let conflict = |reason| Error::Conflict { field, reason };
         if upload.field != field {
-            return Err(ApiError::invalid_field(field, format!("names an upload made for {}", upload.field)));
+            let reason = format!("names an upload made for {}", upload.field);
+            return Err(Error::Mismatch { field, reason });
         }
         if upload.profile.is_some() && profile.is_some() && upload.profile.as_ref() != profile {
-            return Err(ApiError::invalid_field(field, "names an upload made for another profile"));
+            return Err(Error::Mismatch { field, reason: "names an upload made for another profile".to_owned() });
         }
         if upload.is_used() {
-            return Err(ApiError::upload_conflict(field, "names an upload that has been stored already"));
+            return Err(conflict("names an upload that has been stored already"));
         }
-        let key = Self::key(upload);
+        let uploaded = Self::key(upload);
         let person = person(profile.or(upload.profile.as_ref()));
-        let copy = match copies {
-            Copies::Passing => format!("people/{person}/taken/{}/{:032x}", upload.id, rand::random::<u128>()),
-            Copies::OfCheck(check_id) => check_key(person, check_id, field),
+        let copied = match purpose {
+            CopyPurpose::Transient => format!("people/{person}/taken/{}/{:032x}", upload.id, rand::random::<u128>()),
+            CopyPurpose::CheckMedia(check_id) => check_key(person, check_id, field),
         };
-        let checksum = self.bucket.copy(&key, &copy).await?.ok_or_else(|| {
-            ApiError::upload_conflict(field, "names an upload whose file has not arrived; send it to its url first")
-        })?;
-        let taken = [key, copy.clone()];
-        let judged = async {
-            if upload.checksum.as_ref().is_some_and(|looked_at| *looked_at != checksum) {
-                return Err(ApiError::upload_conflict(
-                    field,
-                    "names an upload that was replaced after it was looked at",
-                ));
+        let checksum = self.bucket.copy(&uploaded, &copied).await?;
+        let checksum = checksum
+            .ok_or_else(|| conflict("names an upload whose file has not arrived; send it to its url first"))?;
+        match self.inspect(field, reference, upload, &copied, &checksum).await {
+            Ok(file) => {
+                Ok(Claimed { field, file, used: UploadUse { id: upload.id.clone(), checksum }, uploaded, copied })
             }
-            let start = self.bucket.start_of(&copy).await?;
-            if start.size != upload.size {
-                return Err(ApiError::upload_conflict(
-                    field,
-                    "names an upload that has another size than was announced",
-                ));
-            }
-            let (media_type, extension) = reference.media.of_bytes(field, &start.bytes)?;
-            let content = Content::Stored(Arc::new(self.bucket.object(copy.clone(), start.size)));
-            Ok(File { content, extension, media_type, name: format!("{field}.{extension}") })
-        };
-        match judged.await {
-            Ok(file) => Ok((field, file, UploadUse { id: upload.id.clone(), checksum }, taken)),
             Err(error) => {
-                self.forget(vec![copy]).await;
+                self.delete(vec![copied]).await;
                 Err(error)
             }
         }
     }
 
-    /// Deletes what is needed no more: after a success the uploads, which are stored elsewhere now, and copies that were passed on;
-    /// else the copies, and the uploads may be used again.
-    pub async fn settle<T, E>(&self, taken: Taken, outcome: Result<T, E>) -> Result<T, E> {
+    /// Inspects the copy of an upload: the same bytes as before, the announced size, and a type that the field accepts.
+    async fn inspect(
+        &self,
+        field: &'static str,
+        reference: &UploadReference,
+        upload: &Upload,
+        copied: &str,
+        checksum: &str,
+    ) -> Result<File, Error> {
+        let conflict = |reason| Error::Conflict { field, reason };
+        if upload.checksum.as_ref().is_some_and(|inspected| inspected != checksum) {
+            return Err(conflict("names an upload that was replaced after it was looked at"));
+        }
+        let start = self.bucket.start_of(copied).await?;
+        if start.size != upload.size {
+            return Err(conflict("names an upload that has another size than was announced"));
+        }
+        let media = reference.media;
+        let file_type = media.detect(&start.bytes).ok_or(Error::WrongType { field, media })?;
+        let content = Content::Stored(Arc::new(self.bucket.object(copied.to_owned(), start.size)));
+        Ok(File { content, file_type, name: format!("{field}.{}", file_type.extension) })
+    }
+
+    /// Finishes a claim. After a success the uploads are deleted, which are stored elsewhere now, and transient copies; after
+    /// a failure the copies are deleted, and the uploads can be used again.
+    pub async fn finish<T, E>(&self, claim: UploadClaim, outcome: Result<T, E>) -> Result<T, E> {
         let mut keys = Vec::new();
         if outcome.is_ok() {
-            keys.extend(taken.uploaded);
+            keys.extend(claim.uploaded);
         }
-        if outcome.is_err() || !taken.stay {
-            keys.extend(taken.copied);
+        if outcome.is_err() || !claim.keeps_copies {
+            keys.extend(claim.copied);
         }
-        self.forget(keys).await;
+        self.delete(keys).await;
         outcome
     }
 
-    /// Deletes the copies that a request took, which has only looked at them.
-    pub async fn release(&self, taken: Taken) {
-        self.forget(taken.copied).await;
+    /// Ends a claim of a request that only reads the files: the copies are deleted, and the uploads can be used again.
+    pub async fn release(&self, claim: UploadClaim) {
+        self.delete(claim.copied).await;
     }
 
-    async fn forget(&self, keys: Vec<String>) {
+    async fn delete(&self, keys: Vec<String>) {
         if !keys.is_empty()
             && let Err(error) = self.bucket.delete(keys).await
         {
-            // The daily cleaning finds what is left.
-            tracing::warn!(cause = error.cause(), "uploads are left in the bucket");
+            // The daily retention job deletes what is left.
+            tracing::warn!(cause = %error, "objects are left in the bucket");
         }
     }
 }
 
+/// Key segment of a person. An upload by a backend may be for no profile yet.
 fn person(profile: Option<&RecordId>) -> &str {
     profile.map_or("unknown", RecordId::as_str)
 }

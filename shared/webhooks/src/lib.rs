@@ -1,26 +1,29 @@
 //! Webhooks, from the outbox to a partner's endpoint.
 //!
-//! What is to be told is written to PocketBase with what it tells of ([`shared::pocketbase::NewDelivery`]). A message on a queue
-//! makes its delivery prompt ([`Announcer`]); what no message tells of, a sweep finds a minute later. Both deliver with [`Courier`].
+//! A webhook is written to PocketBase in the transaction that it reports ([`shared::pocketbase::records::NewDelivery`]). A
+//! message on a queue makes its delivery prompt ([`DeliveryQueue`]); the sweep finds webhooks without a message a minute
+//! later. Both deliver with [`WebhookSender`].
 
-mod announce;
-mod courier;
-mod dispatch;
-mod guard;
+mod address;
+mod dispatcher;
+mod http;
+mod queue;
 mod schedule;
+mod sender;
 mod subscriptions;
 mod view;
 
-pub use announce::Announcer;
-pub use courier::{Courier, EVENT_TYPES};
-pub use dispatch::Dispatch;
-pub use guard::{Forbidden, WebhookPolicy, check_url};
+pub use address::{Forbidden, WebhookPolicy, check_url};
+pub use dispatcher::Dispatcher;
+pub use http::delivery_not_found;
+pub use queue::DeliveryQueue;
+pub use sender::WebhookSender;
 pub use subscriptions::Subscriptions;
 pub use view::DeliveryView;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use shared::pocketbase::STATUS_CHANGED;
+use shared::pocketbase::records::WebhookEvent;
 use shared::types::RecordId;
 
 /// The `webhook-id` of a webhook: the same for every attempt.
@@ -28,7 +31,7 @@ pub fn webhook_id(delivery: &RecordId) -> String {
     format!("msg_{delivery}")
 }
 
-/// The body of [`STATUS_CHANGED`].
+/// Body of [`WebhookEvent::StatusChanged`].
 pub fn status_changed(
     at: DateTime<Utc>,
     profile: &RecordId,
@@ -37,7 +40,7 @@ pub fn status_changed(
     new_status: &str,
 ) -> Value {
     json!({
-        "type": STATUS_CHANGED,
+        "type": WebhookEvent::StatusChanged,
         "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true),
         "data": {
             "profile_id": profile,

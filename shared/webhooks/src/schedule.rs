@@ -1,9 +1,9 @@
-//! When a webhook is tried again.
+//! Retry schedule of webhooks.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// After the first try, the second, and so on: about 18 hours in all.
+/// Delays after the first attempt, the second, and so on: about 18 hours in total.
 const SCHEDULE: [Duration; 7] = [
     Duration::from_secs(5),
     Duration::from_secs(60),
@@ -14,18 +14,18 @@ const SCHEDULE: [Duration; 7] = [
     Duration::from_secs(10 * 3_600),
 ];
 
-/// By how much a delay is longer or shorter, so that what failed together is not tried again together.
+/// Factor of a delay, so that webhooks which failed together are not retried together.
 const JITTER: RangeInclusive<f64> = 0.8..=1.2;
 
 /// The longest `Retry-After` that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 3_600);
 
-/// How long to wait after `tries` tries, of which the last asked for `retry_after`; `None` when it is enough. `random` is from 0 to 1.
+/// Delay after `tries` attempts; `None` after the last one. `retry_after` is the endpoint's, `random` is from 0 to 1.
 pub(crate) fn delay(tries: u32, retry_after: Option<Duration>, random: f64) -> Option<Duration> {
     let place = usize::try_from(tries.checked_sub(1)?).ok()?;
     let factor = JITTER.start() + (JITTER.end() - JITTER.start()) * random.clamp(0.0, 1.0);
     let delay = SCHEDULE.get(place)?.mul_f64(factor);
-    // Never sooner than it was asked for.
+    // Never sooner than the endpoint asked for.
     Some(delay.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)))
 }
 

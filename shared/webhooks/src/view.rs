@@ -1,19 +1,19 @@
-//! A webhook as its partner is shown it.
+//! Deliveries as the API shows them.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use shared::pocketbase::{Attempt, DeliveryOverview};
+use shared::pocketbase::records::{Attempt, DeliveryOverview, DeliveryState, WebhookEvent};
 use shared::types::RecordId;
 
-/// A webhook as its partner is shown it. Links to media are not part of it.
+/// A delivery with its attempts and its endpoint, without media URLs.
 #[derive(Debug, Serialize)]
 pub struct DeliveryView {
     id: RecordId,
     /// The `webhook-id` of every attempt.
     webhook_id: String,
-    event: String,
-    state: String,
+    event: WebhookEvent,
+    state: DeliveryState,
     created_at: String,
     delivered_at: Option<String>,
     next_attempt_at: Option<String>,
@@ -40,7 +40,7 @@ struct EndpointView {
     disabled_reason: Option<String>,
 }
 
-/// What stands in a query may be a secret.
+/// A URL without its query, which may hold a secret.
 fn without_query(url: &str) -> String {
     url.split(['?', '#']).next().unwrap_or_default().to_owned()
 }
@@ -50,7 +50,7 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 }
 
 impl DeliveryView {
-    /// Without the body, which a list leaves out.
+    /// A delivery without its payload, for lists.
     pub fn without_payload(delivery: DeliveryOverview) -> Self {
         Self { payload: None, ..Self::from(delivery) }
     }
@@ -66,7 +66,7 @@ impl From<DeliveryOverview> for DeliveryView {
             state: delivery.state,
             created_at: rfc3339(delivery.created),
             delivered_at: delivery.delivered.map(rfc3339),
-            // Nothing is sent to an endpoint that is disabled.
+            // A disabled endpoint gets no attempts.
             next_attempt_at: delivery.next_attempt.filter(|_| delivery.webhook_disabled.is_none()).map(rfc3339),
             check_id: given(delivery.check_id),
             attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),

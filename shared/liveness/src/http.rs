@@ -1,0 +1,14 @@
+//! What callers of the API are told of this crate's errors.
+
+use shared::http::ApiError;
+
+use crate::Error;
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Aws(error) => error.into(),
+            Error::PocketBase(error) => error.into(),
+        }
+    }
+}

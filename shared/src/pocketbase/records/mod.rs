@@ -1,0 +1,30 @@
+//! Records of the collections, one file per collection, each with the calls that are made on it.
+
+mod checks;
+mod liveness_sessions;
+mod partners;
+mod profiles;
+mod redaction;
+mod retention;
+mod settings;
+mod status_history;
+mod uploads;
+mod verification_history;
+mod webhook_deliveries;
+
+pub use checks::{AttemptUse, CheckOutcome, CheckState, NewCheck};
+pub use liveness_sessions::{
+    BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus, NewLivenessSession,
+};
+pub use partners::{Branding, KeyKind, Partner};
+pub use profiles::{
+    CreatedProfile, DedupeKey, NewProfile, ProfileChanges, ProfileOverview, ProfileRecord, VerificationSummary,
+};
+pub use redaction::{PROFILE_COLLECTIONS, RedactionOf};
+pub use status_history::{NewStatus, StatusRecord};
+pub use uploads::{NewUpload, Upload, UploadUse};
+pub use verification_history::{NewVerification, VerificationOwner, VerificationRecord};
+pub use webhook_deliveries::{
+    Attempt, AttemptResult, DeliveryOverview, DeliveryQuery, DeliveryState, LeasedDelivery, NewDelivery,
+    QueuedDelivery, SigningSecret, Subscriber, WebhookEvent,
+};

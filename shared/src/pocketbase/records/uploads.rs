@@ -1,0 +1,127 @@
+//! `uploads`: files sent directly to the bucket, their owner, and whether they have been stored.
+
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::pocketbase::client::{
+    Error, Failed, Payload, PocketBase, Write, Writer, equals, optional, timestamp, typed, visible_to,
+};
+use crate::types::{RecordId, Team, Teams};
+
+/// An upload to be announced.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewUpload {
+    /// Its team.
+    pub team: Option<Team>,
+    /// The caller that may use it, as `Authenticator::keyed_name` names it.
+    pub owner: String,
+    /// The profile that it is for, if known.
+    pub profile: Option<RecordId>,
+    /// The form field that it can stand for.
+    pub field: &'static str,
+    /// The announced media type.
+    pub content_type: String,
+    /// The announced size in bytes.
+    pub size: u64,
+    /// `<UTC day>#<n>` for an upload by flow token: unique per profile, which makes the daily limit exact.
+    pub flow_attempt: Option<String>,
+}
+
+/// A stored upload.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Upload {
+    /// Its record's id, which is the `upload_id`.
+    pub id: RecordId,
+    /// The profile that it is for, if known.
+    #[serde(deserialize_with = "optional")]
+    pub profile: Option<RecordId>,
+    /// The form field that it can stand for.
+    pub field: String,
+    /// The announced size in bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes that were inspected, in Base64; `None` before the first inspection.
+    #[serde(deserialize_with = "optional")]
+    pub checksum: Option<String>,
+    used: String,
+}
+
+impl Upload {
+    /// Whether it has been stored.
+    pub fn is_used(&self) -> bool {
+        !self.used.is_empty()
+    }
+}
+
+/// Use of an upload by a write. The write succeeds only if the upload has not been stored before, and its bytes are those
+/// that were inspected.
+#[derive(Debug, Clone)]
+pub struct UploadUse {
+    /// The upload.
+    pub id: RecordId,
+    /// SHA-256 of its bytes, in Base64.
+    pub checksum: String,
+}
+
+impl UploadUse {
+    fn write(&self) -> Result<Write<'static>, Error> {
+        let fields = json!({ "used": timestamp(Utc::now()), "checksum": self.checksum });
+        Write::update("uploads", &self.id, Writer::Partner, &fields)
+    }
+}
+
+impl PocketBase {
+    /// Announces an upload. One call.
+    ///
+    /// # Errors
+    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided;
+    /// else when PocketBase fails.
+    pub async fn create_upload(&self, writer: Writer, upload: &NewUpload) -> Result<Upload, Error> {
+        let fields = serde_json::to_value(upload).map_err(|error| Error::BadAnswer(error.to_string()))?;
+        self.create("uploads", writer, Payload::Json(&fields)).await
+    }
+
+    /// An upload of this owner. One call.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn upload(&self, id: &RecordId, teams: &Teams, owner: &str) -> Result<Option<Upload>, Error> {
+        let filter = format!("{} && {}", equals("id", id.as_str()), equals("owner", owner));
+        self.first("uploads", &visible_to(teams, &filter), "").await
+    }
+
+    /// Stores the checksum of the bytes that were inspected; from then on no other bytes are accepted. One call.
+    ///
+    /// # Errors
+    /// [`Error::UploadConflict`] when other bytes were inspected before, or the upload is stored; else when PocketBase fails.
+    pub async fn pin_upload(&self, upload: &UploadUse) -> Result<(), Error> {
+        let write = Write::update("uploads", &upload.id, Writer::Partner, &json!({ "checksum": upload.checksum }))?;
+        match self.write(&write).await {
+            Ok(record) => typed::<Upload>(record).map(|_| ()),
+            Err(Error::Refused) => Err(Error::UploadConflict),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a record and marks the uploads that its files come from as used, in one transaction. One call, and those for
+    /// files of a profile.
+    pub(super) async fn write_using(&self, write: Write<'_>, uses: &[UploadUse]) -> Result<Value, Error> {
+        if uses.is_empty() {
+            return self.write(&write).await;
+        }
+        let mut written = self.transact_using(uses, vec![write]).await?;
+        written.pop().ok_or_else(|| Error::BadAnswer("an empty batch".to_owned()))
+    }
+
+    /// Makes several writes and marks uploads as used, in one transaction. One call, and those for files of a profile.
+    pub(super) async fn transact_using(&self, uses: &[UploadUse], writes: Vec<Write<'_>>) -> Result<Vec<Value>, Error> {
+        let mut all = uses.iter().map(UploadUse::write).collect::<Result<Vec<_>, _>>()?;
+        all.extend(writes);
+        self.transact(&all).await.map_err(|failed| match failed {
+            Failed { position: Some(position), error: Error::Refused } if position < uses.len() => {
+                Error::UploadConflict
+            }
+            Failed { error, .. } => error,
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! `verification_history`: verifications of a profile with their files, append-only.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::UploadUse;
+use super::profiles::is_decided;
+use crate::pocketbase::client::{
+    Error, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to,
+};
+use crate::types::{Confidence, Day, RecordId, Team, Teams, Text, VerificationStatus};
+
+/// A record to be added, without its files.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // The names are the collection's.
+pub struct NewVerification {
+    pub profile: RecordId,
+    pub status: VerificationStatus,
+    pub liveness_session_id: Text<128>,
+    pub liveness_confidence: Confidence,
+    pub liveness_status: Text<64>,
+    pub liveness_verified: bool,
+    /// The Face Liveness session, when AWS confirmed it; unique, so that a session serves one verification.
+    pub liveness_session: Option<RecordId>,
+    pub document_type: Text<64>,
+    pub document_number: Option<Text<128>>,
+    pub country: Option<Text<128>>,
+    pub name: Option<Text<255>>,
+    pub address: Option<Text<1024>>,
+    pub gender: Option<Text<32>>,
+    pub date_of_birth: Option<Day>,
+    pub fingerprint: Option<Value>,
+    pub fingerprint_verdict: Option<Value>,
+    pub ip_address: Option<String>,
+    /// `<UTC day>#<n>` for a verification by flow token: unique per profile, which makes the daily limit exact.
+    pub flow_attempt: Option<String>,
+}
+
+/// A record.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs)] // The names are the collection's.
+pub struct VerificationRecord {
+    pub id: RecordId,
+    pub profile: RecordId,
+    pub liveness_session_id: String,
+    pub liveness_confidence: f64,
+    pub liveness_status: String,
+    pub document_type: String,
+    pub document_number: String,
+    pub country: String,
+    pub name: String,
+    pub address: String,
+    pub facial_photo: String,
+    pub document_front: String,
+    pub document_back: String,
+    pub created: String,
+    pub updated: String,
+}
+
+/// Profile that a verification belongs to.
+#[derive(Debug, Deserialize)]
+pub struct VerificationOwner {
+    /// The profile.
+    pub profile: RecordId,
+    /// The profile's team.
+    #[serde(deserialize_with = "optional")]
+    pub team: Option<Team>,
+    /// The partner's identifier of the person.
+    pub user_id: String,
+    verification_status: String,
+    latest_status: String,
+}
+
+impl VerificationOwner {
+    /// Whether the profile is verified or rejected.
+    pub fn is_decided(&self) -> bool {
+        is_decided(&self.verification_status, &self.latest_status)
+    }
+}
+
+impl PocketBase {
+    /// Profile of a verification that a caller sees. One call.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn verification_owner(&self, id: &RecordId, teams: &Teams) -> Result<Option<VerificationOwner>, Error> {
+        let filter = visible_to(teams, &equals("id", id.as_str()));
+        self.first("verification_overview", &filter, "profile,team,user_id,verification_status,latest_status").await
+    }
+
+    /// Adds a record with its files, and marks the uploads that they come from as used, in one transaction. Files are
+    /// streamed. One call, and for files of the profile a token and a download each.
+    ///
+    /// # Errors
+    /// [`Error::NotUnique`] when the `flow_attempt` or the `liveness_session` is taken, [`Error::Refused`] for a flow token
+    /// once the profile is decided, [`Error::FileGone`] when a file of the profile was replaced in the meantime,
+    /// [`Error::UploadConflict`] when an upload is stored already; else when PocketBase fails.
+    pub async fn create_verification(
+        &self,
+        writer: Writer,
+        verification: &NewVerification,
+        files: &[(&'static str, RecordFile)],
+        uses: &[UploadUse],
+    ) -> Result<VerificationRecord, Error> {
+        let write = Write::create("verification_history", writer, verification)?.with_files(files);
+        typed(self.write_using(write, uses).await?)
+    }
+}

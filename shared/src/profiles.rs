@@ -1,0 +1,167 @@
+//! What a caller may do with a profile: existence, open or decided, and daily limits of flow tokens.
+//!
+//! A profile is decided once it is verified or rejected. From then on flow tokens cannot change it; PocketBase's rules
+//! enforce the same on every write.
+
+use crate::auth::Caller;
+use crate::env::{ConfigError, Env};
+use crate::pocketbase::records::ProfileOverview;
+use crate::pocketbase::{self, PocketBase, Writer};
+use crate::types::RecordId;
+
+/// Reason why a caller may not do something with a profile.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such profile among those that the caller sees.
+    #[error("the profile does not exist")]
+    NotFound,
+    /// The profile is decided, and the caller has a flow token.
+    #[error("the profile is decided")]
+    Decided,
+    /// The profile's flow tokens have reached a limit for today.
+    #[error("the daily limit of {0:?} is reached")]
+    LimitReached(Quota),
+    /// PocketBase failed.
+    #[error(transparent)]
+    PocketBase(#[from] pocketbase::Error),
+}
+
+impl Error {
+    /// Meaning of a failed write. PocketBase refuses writes by flow token once the profile is decided, which can happen
+    /// after it was loaded.
+    pub fn of_write(error: pocketbase::Error, writer: Writer) -> Self {
+        match error {
+            pocketbase::Error::Refused if writer == Writer::Flow => Self::Decided,
+            error => Self::PocketBase(error),
+        }
+    }
+}
+
+/// Parses the id of a profile. Nothing is looked up.
+///
+/// # Errors
+/// [`Error::NotFound`] for text that is no record id.
+pub fn parse_id(id: &str) -> Result<RecordId, Error> {
+    id.parse().map_err(|_| Error::NotFound)
+}
+
+/// Loads a profile. One call of PocketBase.
+///
+/// # Errors
+/// [`Error::NotFound`] when the caller sees no such profile.
+pub async fn load(pocketbase: &PocketBase, id: &RecordId, caller: &Caller) -> Result<ProfileOverview, Error> {
+    pocketbase.profile_overview(id, caller.teams()).await?.ok_or(Error::NotFound)
+}
+
+/// Loads a profile that the caller may change. One call of PocketBase.
+///
+/// # Errors
+/// [`Error::NotFound`] when the caller sees no such profile, [`Error::Decided`] for a flow token once it is decided.
+pub async fn load_open(pocketbase: &PocketBase, id: &RecordId, caller: &Caller) -> Result<ProfileOverview, Error> {
+    let profile = load(pocketbase, id, caller).await?;
+    ensure_open(profile.is_decided(), caller)?;
+    Ok(profile)
+}
+
+/// Refuses flow tokens of a decided profile.
+///
+/// # Errors
+/// [`Error::Decided`].
+pub fn ensure_open(is_decided: bool, caller: &Caller) -> Result<(), Error> {
+    if caller.is_flow() && is_decided { Err(Error::Decided) } else { Ok(()) }
+}
+
+/// Action that flow tokens can take a limited number of times per profile and UTC day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// Verification records.
+    Verifications,
+    /// Checks of the hosted page.
+    Checks,
+    /// Face Liveness sessions. Some fail by bad light, and AWS bills each.
+    LivenessSessions,
+    /// Announced uploads.
+    Uploads,
+}
+
+/// Daily limit of flow tokens per profile.
+#[derive(Debug, Clone, Copy)]
+pub struct DailyLimit {
+    quota: Quota,
+    per_day: u32,
+}
+
+impl DailyLimit {
+    /// Reads a limit, 1 to 1,000: `MAX_VERIFICATION_ATTEMPTS` (5) for verifications and checks, `MAX_LIVENESS_SESSIONS` (20),
+    /// `MAX_UPLOADS` (40).
+    ///
+    /// # Errors
+    /// When the variable is malformed.
+    pub fn from_env(quota: Quota, env: &Env) -> Result<Self, ConfigError> {
+        let (name, default) = match quota {
+            Quota::Verifications | Quota::Checks => ("MAX_VERIFICATION_ATTEMPTS", 5),
+            Quota::LivenessSessions => ("MAX_LIVENESS_SESSIONS", 20),
+            Quota::Uploads => ("MAX_UPLOADS", 40),
+        };
+        Ok(Self { quota, per_day: env.number(name, default, 1..=1_000)? })
+    }
+
+    /// The attempts that are left today.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`] when there are none.
+    pub fn attempts(self, profile: &ProfileOverview) -> Result<Attempts, Error> {
+        let used = match self.quota {
+            Quota::Verifications => profile.flow_attempts_today,
+            Quota::Checks => profile.flow_checks_today,
+            Quota::LivenessSessions => profile.flow_sessions_today,
+            Quota::Uploads => profile.flow_uploads_today,
+        };
+        if used >= self.per_day {
+            return Err(Error::LimitReached(self.quota));
+        }
+        // Failed checks give their number back, so that numbers below the count may be free: they come last.
+        let given_back = if self.quota == Quota::Checks { 1..=used } else { 1..=0 };
+        let numbers = (used + 1..=self.per_day).chain(given_back);
+        let names: Vec<_> = numbers.map(|number| format!("{}#{number}", profile.today)).collect();
+        Ok(Attempts { quota: self.quota, names: names.into_iter() })
+    }
+}
+
+/// Names of the attempts that are left today, `<UTC day>#<n>`. A unique index admits each name once per profile: of two
+/// concurrent requests with the same name one takes the next, so that no race exceeds the limit.
+///
+/// ```ignore
+/// let stored = loop {
+///     record.flow_attempt = Some(attempts.next_name()?);
+///     if let Some(stored) = Attempts::accept(pocketbase.create(&record).await)? {
+///         break stored;
+///     }
+/// };
+/// ```
+#[derive(Debug)]
+pub struct Attempts {
+    quota: Quota,
+    names: std::vec::IntoIter<String>,
+}
+
+impl Attempts {
+    /// The next name to try.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`] when there is none.
+    pub fn next_name(&mut self) -> Result<String, Error> {
+        self.names.next().ok_or(Error::LimitReached(self.quota))
+    }
+
+    /// Result of a write under a name; `None` when a concurrent request has taken the name.
+    ///
+    /// # Errors
+    /// [`Error::Decided`] when the profile was decided in the meantime; else as the write.
+    pub fn accept<T>(outcome: Result<T, pocketbase::Error>) -> Result<Option<T>, Error> {
+        match outcome {
+            Err(pocketbase::Error::NotUnique(field)) if field == "flow_attempt" => Ok(None),
+            outcome => outcome.map(Some).map_err(|error| Error::of_write(error, Writer::Flow)),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Lambda runtime: start-up, the loops for HTTP requests and for events, reload of the secret, and logs.
+
+mod backend;
+mod events;
+mod http;
+mod secrets;
+mod state;
+mod telemetry;
+
+pub use backend::Backend;
+pub use events::{EventError, EventHandler, Tick, run_events};
+pub use http::{HttpHandler, HttpService, run_http};
+pub use state::MakeState;
+
+/// Reason why a function cannot start. Its `Debug` is its message, because that is what `main` prints.
+pub struct StartError(String);
+
+impl<E: std::error::Error> From<E> for StartError {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl std::fmt::Debug for StartError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Defines `main` of a function that answers HTTP requests. The crate has `State::from_env` and `handle`.
+#[macro_export]
+macro_rules! http_function {
+    ($function:ident) => {
+        fn main() -> Result<(), $crate::runtime::StartError> {
+            $crate::runtime::run_http(
+                |env| Box::pin($function::State::from_env(env)),
+                |state, request| Box::pin($function::handle(state, request)),
+            )
+        }
+    };
+}
+
+/// Defines `main` of a function that handles events of a queue or a schedule. The crate has `State::from_env` and `handle`.
+#[macro_export]
+macro_rules! event_function {
+    ($function:ident) => {
+        fn main() -> Result<(), $crate::runtime::StartError> {
+            $crate::runtime::run_events(
+                |env| Box::pin($function::State::from_env(env)),
+                |state, event| Box::pin($function::handle(state, event)),
+            )
+        }
+    };
+}
+
+/// Whether the process was started only to check its settings: `<function> --check-settings`.
+fn only_checks_settings() -> bool {
+    std::env::args().nth(1).as_deref() == Some("--check-settings")
+}
+
+/// Runs a function on one thread: an execution environment handles one request at a time.
+fn block_on<T>(main: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(main)
+}

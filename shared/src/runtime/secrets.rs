@@ -1,0 +1,115 @@
+//! The AWS Secrets Manager secret with the settings that must not be plain environment variables.
+
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::Client;
+use serde_json::Value;
+
+use crate::aws;
+use crate::env::{ConfigError, Env};
+
+/// Failure to read the secret. The message repeats nothing of it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SecretError {
+    /// Secrets Manager refused or did not answer.
+    #[error("SECRETS_ARN cannot be read: {0}")]
+    Unreadable(aws::Error),
+    /// The secret is no JSON object.
+    #[error("the secret of SECRETS_ARN must be a JSON object")]
+    Malformed,
+}
+
+/// A version of the secret.
+pub(super) struct Secret {
+    /// Id of the version.
+    pub(super) version: String,
+    variables: Vec<(String, String)>,
+}
+
+impl Secret {
+    /// The variables of the process, with the secret's variables in their place.
+    pub(super) fn over(&self, process: &Env) -> Env {
+        let mut env = process.clone();
+        const KEY: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+        if self.variables.iter().any(|(name, value)| KEY.contains(&name.as_str()) && !value.is_empty()) {
+            // The role's key must not mix with the secret's. It stays available for calls that are made as the role.
+            let of_role = KEY.map(|name| (format!("ROLE_{name}"), env.get(name).unwrap_or_default().to_owned()));
+            env.extend(of_role);
+            env.extend(KEY.map(|name| (name.to_owned(), String::new())));
+        }
+        env.extend(self.variables.iter().cloned());
+        env
+    }
+}
+
+/// Reader of the secret.
+pub(super) struct Secrets {
+    client: Client,
+    /// `SECRETS_ARN`: the ARN of the secret, a JSON object with the names of the variables.
+    arn: String,
+    /// `SECRETS_TTL_SECONDS`: age at which the secret is read again, 10 to 86,400 s, 300 by default.
+    pub(super) ttl: Duration,
+}
+
+impl Secrets {
+    /// A reader that calls as the function's role; `None` when no secret is configured.
+    pub(super) async fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
+        let ttl = Duration::from_secs(env.number("SECRETS_TTL_SECONDS", 300, 10..=86_400)?);
+        let Some(arn) = env.get_owned("SECRETS_ARN") else { return Ok(None) };
+        let config = aws::config(&aws::Settings::from_env(env)?, "SECRETS_MANAGER").await;
+        Ok(Some(Self { client: Client::new(&config), arn, ttl }))
+    }
+
+    /// The current version of the secret. One call of Secrets Manager.
+    pub(super) async fn read(&self) -> Result<Secret, SecretError> {
+        let answer = self.client.get_secret_value().secret_id(&self.arn).send().await;
+        let answer = answer.map_err(|error| SecretError::Unreadable(error.into()))?;
+        let variables = variables(answer.secret_string().unwrap_or_default()).ok_or(SecretError::Malformed)?;
+        Ok(Secret { version: answer.version_id().unwrap_or_default().to_owned(), variables })
+    }
+}
+
+/// Variables of a secret. A value that is no string, such as a number or an array for `JWT_CLIENTS_JSON`, stands for its JSON
+/// text; null means not set, even when the process has a value.
+fn variables(secret: &str) -> Option<Vec<(String, String)>> {
+    let Ok(Value::Object(fields)) = serde_json::from_str(secret) else { return None };
+    let variables = fields.into_iter().map(|(name, value)| match value {
+        Value::Null => (name, String::new()),
+        Value::String(text) => (name, text),
+        other => (name, other.to_string()),
+    });
+    Some(variables.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_secret_is_an_object_of_variables() {
+        let secret = r#"{"A": "text", "B": 60, "C": [{"client_id": "x"}], "D": null, "E": true}"#;
+        let env: Env = variables(secret).unwrap().into_iter().collect();
+        let all = ["A", "B", "C", "D", "E"].map(|name| env.get(name));
+        assert_eq!(all, [Some("text"), Some("60"), Some(r#"[{"client_id":"x"}]"#), None, Some("true")]);
+        for bad in ["", "text", "[]", "\"A\"", "{\"A\": "] {
+            assert!(variables(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_secret_takes_the_place_of_the_roles() {
+        let process: Env = [("AWS_ACCESS_KEY_ID", "ASIA"), ("AWS_SECRET_ACCESS_KEY", "r"), ("AWS_SESSION_TOKEN", "t")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+        let variables_of = |secret| Secret { version: String::new(), variables: variables(secret).unwrap() };
+        let env = variables_of(r#"{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s"}"#).over(&process);
+        assert!(aws::Settings::from_env(&env).unwrap().has_long_term_key());
+        let half = variables_of(r#"{"AWS_ACCESS_KEY_ID": "AKIA"}"#);
+        assert!(aws::Settings::from_env(&half.over(&process)).is_err(), "half a key is none");
+        let none = variables_of(r#"{"AWS_ACCESS_KEY_ID": null}"#).over(&process);
+        // Null is "not set", also where the process has a value.
+        assert_eq!((none.get("AWS_ACCESS_KEY_ID"), none.get("AWS_SESSION_TOKEN")), (None, Some("t")));
+    }
+}

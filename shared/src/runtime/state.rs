@@ -1,0 +1,96 @@
+//! State of a function, rebuilt when the secret has changed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+
+use super::StartError;
+use super::secrets::Secrets;
+use crate::env::Env;
+
+/// The shortest time between two reads of the secret, so that callers with bad credentials cannot cause more of them.
+const REREAD_PAUSE: Duration = Duration::from_secs(5);
+
+/// Builds the state of a function from its settings.
+pub type MakeState<S> = for<'a> fn(&'a Env) -> BoxFuture<'a, Result<S, StartError>>;
+
+/// State of a function that follows the secret.
+pub(super) struct ReloadableState<S> {
+    make: MakeState<S>,
+    process: Env,
+    secrets: Option<Secrets>,
+    current: Mutex<Current<S>>,
+}
+
+/// A state, and the version of the secret that it was built with.
+struct Current<S> {
+    state: Arc<S>,
+    version: String,
+    /// When this version was last confirmed.
+    read: Instant,
+    /// When the last read was tried.
+    tried: Instant,
+}
+
+impl<S: Send + Sync> ReloadableState<S> {
+    /// Reads the secret, if one is configured, and builds the state.
+    pub(super) async fn start(process: Env, make: MakeState<S>) -> Result<Self, StartError> {
+        let secrets = Secrets::from_env(&process).await?;
+        let secret = match &secrets {
+            Some(secrets) => Some(secrets.read().await?),
+            None => None,
+        };
+        let state = match &secret {
+            Some(secret) => make(&secret.over(&process)).await?,
+            None => make(&process).await?,
+        };
+        let version = secret.map(|secret| secret.version).unwrap_or_default();
+        let now = Instant::now();
+        let current = Mutex::new(Current { state: Arc::new(state), version, read: now, tried: now });
+        Ok(Self { make, process, secrets, current })
+    }
+
+    /// Whether there is a secret that can change.
+    pub(super) fn is_reloadable(&self) -> bool {
+        self.secrets.is_some()
+    }
+
+    /// The state, rebuilt when the secret was read longer ago than its TTL and has changed.
+    pub(super) async fn current(&self) -> Arc<S> {
+        match &self.secrets {
+            Some(secrets) => self.refresh(secrets, secrets.ttl).await,
+            None => self.current.lock().await.state.clone(),
+        }
+    }
+
+    /// The state after a failure that an outdated secret would explain: the secret is read again, unless that was done just
+    /// now.
+    pub(super) async fn reload(&self) -> Arc<S> {
+        match &self.secrets {
+            Some(secrets) => self.refresh(secrets, REREAD_PAUSE).await,
+            None => self.current.lock().await.state.clone(),
+        }
+    }
+
+    /// A secret that cannot be read, or is unusable, leaves the state as it is.
+    async fn refresh(&self, secrets: &Secrets, age: Duration) -> Arc<S> {
+        let mut current = self.current.lock().await;
+        if current.read.elapsed() >= age && current.tried.elapsed() >= REREAD_PAUSE {
+            current.tried = Instant::now();
+            match secrets.read().await {
+                Ok(secret) if secret.version == current.version => current.read = current.tried,
+                Ok(secret) => match (self.make)(&secret.over(&self.process)).await {
+                    Ok(state) => {
+                        (current.state, current.version) = (Arc::new(state), secret.version);
+                        current.read = current.tried;
+                    }
+                    Err(error) => tracing::error!(cause = ?error, "the changed secret cannot be used"),
+                },
+                Err(error) => tracing::warn!(cause = %error, "the secret cannot be read; its last version stays in use"),
+            }
+        }
+        current.state.clone()
+    }
+}

@@ -1,0 +1,52 @@
+//! Verification status of a profile.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Invalid;
+
+/// Where a profile stands, as the profile itself says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerificationStatus {
+    /// Nothing has been checked.
+    Unverified,
+    /// Being checked.
+    Pending,
+    /// Decided: the person is who they say.
+    Verified,
+    /// Decided: refused.
+    Rejected,
+}
+
+impl FromStr for VerificationStatus {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "unverified" => Ok(Self::Unverified),
+            "pending" => Ok(Self::Pending),
+            "verified" => Ok(Self::Verified),
+            "rejected" => Ok(Self::Rejected),
+            _ => Err(Invalid::new("must be one of unverified, pending, verified, rejected")),
+        }
+    }
+}
+
+impl VerificationStatus {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unverified => "unverified",
+            Self::Pending => "pending",
+            Self::Verified => "verified",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    /// Whether it is an outcome, after which a person can change nothing more.
+    pub fn is_decided(self) -> bool {
+        matches!(self, Self::Verified | Self::Rejected)
+    }
+}

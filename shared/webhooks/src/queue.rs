@@ -1,0 +1,59 @@
+//! The SQS queue that makes deliveries prompt. A lost message delays a webhook by a minute and loses none.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use futures_util::future::join_all;
+use shared::aws;
+use shared::env::{ConfigError, Env};
+use shared::pocketbase::records::NewDelivery;
+use shared::types::RecordId;
+
+/// The longest delay of an SQS message.
+const MAX_DELAY: Duration = Duration::from_secs(900);
+
+/// Queue of webhooks that are due. Built once per execution environment.
+pub struct DeliveryQueue {
+    queue: Option<(Client, String)>,
+}
+
+impl DeliveryQueue {
+    /// Reads `WEBHOOK_QUEUE_URL`. Without it nothing is enqueued, and the sweep delivers all webhooks.
+    ///
+    /// # Errors
+    /// When a setting is malformed.
+    pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let queue = match env.url("WEBHOOK_QUEUE_URL")? {
+            Some(url) => Some((Client::new(&aws::config(&aws::Settings::of_role(env)?, "SQS").await), url)),
+            None => None,
+        };
+        Ok(Self { queue })
+    }
+
+    /// Enqueues webhooks that have just been written, at the same time.
+    pub async fn enqueue_all(&self, deliveries: &[NewDelivery]) {
+        join_all(deliveries.iter().map(|delivery| self.enqueue(&delivery.id, Duration::ZERO))).await;
+    }
+
+    /// Enqueues a webhook that is due after a delay; nothing for a delay of more than 15 minutes. A failure is only logged,
+    /// since the sweep finds the webhook. One call.
+    pub async fn enqueue(&self, delivery: &RecordId, delay: Duration) {
+        let Some((client, url)) = self.queue.as_ref().filter(|_| delay <= MAX_DELAY) else { return };
+        let seconds = i32::try_from(delay.as_secs()).unwrap_or_default();
+        let message = client.send_message().queue_url(url).message_body(delivery.as_str()).delay_seconds(seconds);
+        if let Err(error) = message.send().await {
+            let cause = aws::Error::from(error);
+            tracing::warn!(%delivery, %cause, "a webhook is not enqueued; the sweep will find it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_malformed_queue_url_is_refused() {
+        assert!(DeliveryQueue::from_env(&Env::from([("WEBHOOK_QUEUE_URL", "queue")])).await.is_err());
+    }
+}
