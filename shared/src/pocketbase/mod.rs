@@ -3,4 +3,4 @@
 pub mod client;
 pub mod records;
 
-pub use client::{Account, Error, PocketBase, RecordFile, Settings, Writer};
+pub use client::{Account, Error, PocketBase, RecordFile, Settings, Writer, timestamp};

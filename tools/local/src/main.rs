@@ -8,11 +8,8 @@ use local::pocketbase::{Superuser, wait_for};
 use local::standins::{self, StandIns};
 use local::{Error, demo, partner, receiver, seed, storage, triggers};
 use shared::auth::TokenIssuer;
-use shared::config::{
-    ApiKeySettings, AttemptSettings, AwsSettings, DecisionSettings, Env, FaceComparison, FingerprintSettings,
-    JwtSettings, LinkSettings, LivenessSettings, OpenAiSettings, PocketBaseSettings, PublicSettings, SecretsSettings,
-    StorageSettings, TokenClientSettings, WebhookSettings,
-};
+use shared::auth::TokenClientSettings;
+use shared::env::Env;
 use tokio::net::TcpListener;
 use webhooks::WebhookPolicy;
 
@@ -90,7 +87,7 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             Err(Error::new(std::process::Command::new(program).args(arguments).envs(variables).exec().to_string()))
         }
         Command::Partner { action } => {
-            let policy = WebhookPolicy::from(&WebhookSettings::from_env(env)?);
+            let policy = WebhookPolicy::from_env(env)?;
             println!("{}", partner::run(&superuser(env).await?, policy, &action).await?);
             Ok(())
         }
@@ -98,7 +95,7 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             let clients = TokenClientSettings::from_env(env)?.clients;
             let client = clients.first().ok_or_else(|| Error::new("no token client is configured"))?;
             let token = TokenIssuer::from_env(env)?.issue(client, &client.scopes);
-            println!("{}", token.map_err(|error| Error::new(error.cause().unwrap_or("cannot sign").to_owned()))?);
+            println!("{}", token.map_err(|error| Error::new(error.to_string()))?);
             Ok(())
         }
         Command::Demo { specimens } => {
@@ -138,22 +135,6 @@ fn api_url(env: &Env) -> String {
 }
 
 fn preflight(env: &Env) -> Result<(), Error> {
-    PocketBaseSettings::from_env(env)?;
-    JwtSettings::from_env(env)?;
-    TokenClientSettings::from_env(env)?;
-    ApiKeySettings::from_env(env)?;
-    LinkSettings::from_env(env)?;
-    PublicSettings::from_env(env)?;
-    AwsSettings::from_env(env)?;
-    LivenessSettings::from_env(env)?;
-    OpenAiSettings::from_env(env)?;
-    FingerprintSettings::from_env(env)?;
-    SecretsSettings::from_env(env)?;
-    AttemptSettings::from_env(env)?;
-    StorageSettings::from_env(env)?;
-    WebhookSettings::from_env(env)?;
-    DecisionSettings::from_env(env)?;
-    FaceComparison::from_env(env)?;
     for name in ["API_PORT", "PB_PORT", "STANDINS_PORT", "MOTO_PORT", "RECEIVER_PORT"] {
         let port = env.require(name)?;
         let address = format!("127.0.0.1:{port}");

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use shared::config::Env;
+use shared::env::Env;
 use tempfile::TempDir;
 
 use crate::Error;
