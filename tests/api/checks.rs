@@ -484,3 +484,38 @@ async fn other_kinds_of_media_are_decoded_as_well() {
         assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
     }
 }
+
+/// An S3 that refuses every request, as it does when the function's role lacks a permission.
+async fn refusing_s3() -> String {
+    let refuse = async || {
+        let body = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+        (axum::http::StatusCode::FORBIDDEN, [("content-type", "application/xml")], body)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(refuse);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// A 403 of AWS concerns this deployment's role. It is the operator's mistake, and costs no attempt.
+#[tokio::test]
+async fn a_refusal_of_the_functions_role_uses_up_no_attempt() {
+    let bench = Bench::with(&[("MAX_VERIFICATION_ATTEMPTS", "1")]).await;
+    let s3 = refusing_s3().await;
+    let refused = App::with(&[
+        ("AWS_ENDPOINT_URL_S3", &*s3),
+        ("UPLOADS_BUCKET", "identivia-uploads"),
+        ("MAX_VERIFICATION_ATTEMPTS", "1"),
+    ])
+    .await;
+    let form = || FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
+    for _ in 0..2 {
+        let answer = refused.post("/verif/submit").bearer(&bench.flow).form(form()).send().await;
+        assert_eq!((answer.status, answer.text("/error")), (403, "AWS access denied".to_owned()), "{answer:?}");
+    }
+    let checks = bench.find("checks").await;
+    assert!(checks.iter().all(|check| check["status"] == "failed" && check["flow_attempt"] == ""), "{checks:?}");
+    let answer = bench.send(form()).await;
+    assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
+}

@@ -12,6 +12,7 @@ mod devices;
 mod documents;
 mod files;
 mod kills;
+mod layers;
 mod liveness;
 mod migrations;
 mod page;

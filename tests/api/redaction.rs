@@ -1,5 +1,8 @@
 //! DELETE /api/profiles/{id}: a person's data goes, the histories stay.
 
+use std::collections::BTreeSet;
+
+use ::shared::pocketbase::records::PROFILE_COLLECTIONS;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -304,4 +307,21 @@ async fn uploads_checks_and_webhooks_of_a_person_go_as_well() {
     assert_eq!(send_form(&upload.body, PNG).await, 204);
     app.clean().await.unwrap();
     assert_eq!(storage.keys(&prefix).await, Vec::<String>::new());
+}
+
+/// A collection with a relation to `profiles` holds data of a person, and redaction must know it.
+#[tokio::test]
+async fn redaction_covers_every_collection_with_a_relation_to_profiles() {
+    let superuser = shared().await.superuser().await.unwrap();
+    let collections = superuser.call(Method::GET, "/api/collections?perPage=200", None).await.unwrap();
+    let collections = collections["items"].as_array().unwrap();
+    let profiles = collections.iter().find(|collection| collection["name"] == "profiles").unwrap();
+    let refers = |collection: &&Value| {
+        let fields = collection["fields"].as_array().unwrap();
+        fields.iter().any(|field| field["type"] == "relation" && field["collectionId"] == profiles["id"])
+    };
+    let base = collections.iter().filter(|collection| collection["type"] == "base").filter(refers);
+    let related: BTreeSet<_> = base.map(|collection| collection["name"].as_str().unwrap()).collect();
+    let redacted: BTreeSet<_> = PROFILE_COLLECTIONS.iter().map(|(collection, _)| *collection).collect();
+    assert_eq!(related, redacted, "add the collection to shared/src/pocketbase/records/redaction.rs");
 }
