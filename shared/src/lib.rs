@@ -13,3 +13,8 @@ pub mod telemetry;
 pub mod types;
 pub mod upstream;
 pub mod worker;
+
+/// Whether this process was started to check its settings.
+pub(crate) fn settings_only() -> bool {
+    std::env::args().any(|argument| argument == "--check-settings")
+}

@@ -46,6 +46,9 @@ where
     E: DeserializeOwned + Send,
     O: Serialize,
 {
+    if crate::settings_only() {
+        return make(&Env::from_process()).await.map(|_| ());
+    }
     crate::telemetry::init();
     let renewed = Renewed::start(Env::from_process(), make).await?;
     let renewed = &renewed;

@@ -30,6 +30,9 @@ pub type Handle<S> = for<'a> fn(&'a S, Request) -> BoxFuture<'a, Result<Response
 /// # Errors
 /// When it cannot start: a setting is missing or malformed, or the secret cannot be read.
 pub async fn run<S: Send + Sync>(make: Make<S>, handle: Handle<S>) -> Result<(), StartError> {
+    if crate::settings_only() {
+        return make(&Env::from_process()).await.map(|_| ());
+    }
     crate::telemetry::init();
     let service = Service::start(Env::from_process(), make, handle).await?;
     let service = &service;
