@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The lifetime of the token that spares the functions a sign-in by password at each start.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// How often `local stack` looks whether its command has ended.
+/// How often `local stack` checks whether its command has ended.
 const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Parser)]
@@ -115,19 +115,28 @@ async fn stack(command: &[String]) -> Result<(), Error> {
     process.args(arguments);
     let mut process = Background::start_shown(process)?;
     let ended = async {
+        // SIGHUP does not arrive here when `make` is all that runs in the terminal.
+        let had_terminal = has_terminal();
         loop {
-            if let Some(status) = process.status() {
-                return status;
+            match process.status() {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(Error::new(format!("{program}: {status}"))),
+                None if had_terminal && !has_terminal() => return Ok(()),
+                None => tokio::time::sleep(POLL).await,
             }
-            tokio::time::sleep(POLL).await;
         }
     };
     tokio::select! {
-        status = ended => if status.success() { Ok(()) } else { Err(Error::new(format!("{program}: {status}"))) },
+        result = ended => result,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = hang_up.recv() => Ok(()),
     }
+}
+
+/// Whether this process has a terminal, which has not been closed.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// Seeds PocketBase, then runs the functions until this process ends.

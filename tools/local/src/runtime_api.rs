@@ -84,7 +84,7 @@ impl RuntimeApi {
 
     /// `AWS_LAMBDA_RUNTIME_API` of a process.
     pub fn address(&self, process: usize) -> String {
-        format!("{}/{process}", self.address)
+        format!("http://{}/{process}", self.address)
     }
 
     /// The activity of a process, which changes with its calls.
