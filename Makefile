@@ -32,7 +32,7 @@ run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT,
 	@$(WITH_ENV) target/debug/local preflight
 	@mkdir -p .run
 	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir $(PB_DATA) --migrationsDir pocketbase/migrations' >/dev/null
-	@exec target/debug/local stack .venv/bin/honcho start
+	@exec $(WITH_ENV) exec target/debug/local stack
 
 .PHONY: demo
 demo: $(TOOLS) .env .run/specimens ## Walk through the API of the running stack

@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`stack`] | the processes of the Procfile |
 //! | [`gateway`], [`functions`], [`runtime_api`] | API Gateway and Lambda |
 //! | [`triggers`], [`storage`] | schedules, the event source of the queue; bucket and queue |
 //! | [`standins`], [`receiver`] | Rekognition, OpenAI and Fingerprint; a partner's webhook endpoint |
@@ -21,6 +22,7 @@ pub mod runtime_api;
 pub mod seed;
 pub mod server;
 pub mod settings;
+pub mod stack;
 pub mod standins;
 pub mod storage;
 pub mod triggers;

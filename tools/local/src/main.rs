@@ -7,20 +7,16 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use local::functions::{Functions, Output};
 use local::pocketbase::Superuser;
-use local::process::{Background, root};
+use local::process::root;
 use local::settings::{Addresses, function_processes, function_variables};
 use local::standins::StandIns;
-use local::{Error, demo, gateway, generate, preflight, ready, receiver, seed, triggers};
+use local::{Error, demo, gateway, generate, preflight, ready, receiver, seed, stack, triggers};
 use shared::config::Env;
 use template::Template;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The lifetime of the token that spares the functions a sign-in by password at each start.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// How often `local stack` checks whether its command has ended.
-const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Parser)]
 #[command(about = "The local stack")]
@@ -33,12 +29,8 @@ struct Arguments {
 enum Command {
     /// Check the settings of all functions, and that the ports are free.
     Preflight,
-    /// Run a command that ends with this one: at Ctrl-C, when the terminal is closed, and when this process is killed.
-    Stack {
-        /// The command and its arguments.
-        #[arg(trailing_var_arg = true, required = true)]
-        command: Vec<String>,
-    },
+    /// Run the commands of the Procfile, and end all of them together.
+    Stack,
     /// Serve the API: cargo-lambda's emulator with the routes of template.yaml.
     Gateway,
     /// Fill PocketBase with development data, and run the functions of target/debug.
@@ -75,7 +67,7 @@ async fn main() -> std::process::ExitCode {
 async fn run(command: Command, env: &Env) -> Result<(), Error> {
     match command {
         Command::Preflight => preflight::run(env).await,
-        Command::Stack { command } => stack(&command).await,
+        Command::Stack => stack::run().await,
         Command::Gateway => {
             let mut emulator = gateway::command(env.require("API_PORT")?, &root().join(".run"))?;
             Err(Error::new(emulator.exec().to_string()))
@@ -91,7 +83,7 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
         }
         Command::Ready => {
             ready::run(env).await?;
-            // honcho ends the stack when any of its processes ends.
+            // The stack ends when any of its processes ends.
             std::future::pending().await
         }
         Command::Demo { specimens } => run_demo(env, &specimens).await,
@@ -102,41 +94,6 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
 async fn listen(env: &Env, port: &'static str) -> Result<TcpListener, Error> {
     let address = format!("127.0.0.1:{}", env.require(port)?);
     TcpListener::bind(&address).await.map_err(|error| Error::new(format!("{address}: {error}")))
-}
-
-/// Runs a command until it ends, or until this process is asked to end.
-async fn stack(command: &[String]) -> Result<(), Error> {
-    let (program, arguments) = command.split_first().ok_or_else(|| Error::new("no command"))?;
-    let failed = |error: std::io::Error| Error::new(error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-    let mut process = std::process::Command::new(program);
-    process.args(arguments);
-    let mut process = Background::start_shown(process)?;
-    let ended = async {
-        // SIGHUP does not arrive here when `make` is all that runs in the terminal.
-        let had_terminal = has_terminal();
-        loop {
-            match process.status() {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(Error::new(format!("{program}: {status}"))),
-                None if had_terminal && !has_terminal() => return Ok(()),
-                None => tokio::time::sleep(POLL).await,
-            }
-        }
-    };
-    tokio::select! {
-        result = ended => result,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-        _ = hang_up.recv() => Ok(()),
-    }
-}
-
-/// Whether this process has a terminal, which has not been closed.
-fn has_terminal() -> bool {
-    std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// Seeds PocketBase, then runs the functions until this process ends.

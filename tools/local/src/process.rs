@@ -1,11 +1,9 @@
 //! Child processes that end with this process, also when this process is killed.
 
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -60,7 +58,7 @@ impl Drop for Leash {
     fn drop(&mut self) {
         if let Some(mut pipe) = self.0.stdin.take() {
             // It fails when the shell is gone, and then so is the group.
-            let _ = pipe.write_all(b"end\n");
+            let _ = std::io::Write::write_all(&mut pipe, b"end\n");
         }
         let _ = self.0.wait();
     }
@@ -69,9 +67,8 @@ impl Drop for Leash {
 /// A command in the background, stopped when this value is dropped or this process ends.
 pub struct Background {
     process: Child,
-    /// Kills what the command has started.
-    leash: Option<Leash>,
-    output: Option<JoinHandle<()>>,
+    // Dropped after the process has ended: kills what the command has started.
+    _leash: Leash,
 }
 
 impl Background {
@@ -80,44 +77,16 @@ impl Background {
     /// # Errors
     /// When it cannot be started.
     pub fn start(mut command: Command) -> Result<Self, Error> {
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Self::spawn(command)
-    }
-
-    /// Starts a command in the root of the workspace, without input. Its output is shown for as long as that works: the command does not notice
-    /// when a terminal is closed.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn start_shown(mut command: Command) -> Result<Self, Error> {
-        command.stdout(Stdio::piped());
-        let mut background = Self::spawn(command)?;
-        background.output = background.process.stdout.take().map(|pipe| std::thread::spawn(move || show(pipe)));
-        Ok(background)
-    }
-
-    fn spawn(mut command: Command) -> Result<Self, Error> {
         let leash = Leash::new(GRACE)?;
-        command.stdin(Stdio::null()).current_dir(root()).process_group(leash.group()?);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(root()).process_group(leash.group()?);
         let process = command.spawn();
         let name = command.get_program().to_string_lossy();
-        let process = process.map_err(|error| Error::new(format!("{name}: {error}")))?;
-        Ok(Self { process, leash: Some(leash), output: None })
+        Ok(Self { process: process.map_err(|error| Error::new(format!("{name}: {error}")))?, _leash: leash })
     }
 
-    /// The status of the command, if it has ended.
-    pub fn status(&mut self) -> Option<ExitStatus> {
+    fn status(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().ok().flatten()
-    }
-}
-
-/// Copies the output of a command to that of this process.
-fn show(mut pipe: impl Read) {
-    let mut buffer = [0; 8192];
-    while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-        // It fails when the terminal is closed.
-        let mut stdout = std::io::stdout();
-        let _ = stdout.write_all(buffer.get(..length).unwrap_or_default()).and_then(|()| stdout.flush());
     }
 }
 
@@ -134,10 +103,5 @@ impl Drop for Background {
         // Both fail only when it has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        drop(self.leash.take());
-        if let Some(output) = self.output.take() {
-            // It fails when the thread has panicked; then there is nothing to show.
-            let _ = output.join();
-        }
     }
 }
