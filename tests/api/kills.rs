@@ -45,7 +45,7 @@ impl Bench {
         let (_, standins) = stand_ins();
         let own = storage.variables().into_iter().chain(queue.variables()).chain([("ALLOW_PRIVATE_WEBHOOKS", "true")]);
         let own: Vec<_> = own.collect();
-        let services = local::standins::variables(&shared::config::Env::default(), &standins, "http://127.0.0.1:1");
+        let services = local::standins::variables(&shared::env::Env::default(), &standins, "http://127.0.0.1:1");
         let services = services.into_iter().map(|(name, value)| (name.to_owned(), value));
         let variables = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         // The sign-in by password is one of the calls.

@@ -10,7 +10,7 @@ use local::server::Server;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use shared::config::Env;
+use shared::env::Env;
 
 use crate::support::{JPEG, STATIC_KEY, Storage, moto, root, stand_ins, template};
 

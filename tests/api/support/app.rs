@@ -8,8 +8,8 @@ use lambda_http::http::{HeaderMap, StatusCode};
 use lambda_http::{Body, Request};
 use local::standins::StandIns;
 use serde_json::{Value, json};
-use shared::config::Env;
-use shared::http::Service;
+use shared::env::Env;
+use shared::runtime::HttpService;
 use template::Template;
 use tokio::sync::OnceCell;
 
@@ -67,7 +67,7 @@ macro_rules! functions {
     (http { $($binary:literal => $http:ident,)* } events { $($event:ident,)* }) => {
         #[derive(Default)]
         struct Functions {
-            $($http: OnceCell<Service<$http::State>>,)*
+            $($http: OnceCell<HttpService<$http::State>>,)*
             $($event: OnceCell<$event::State>,)*
         }
 
@@ -77,7 +77,7 @@ macro_rules! functions {
                 match function {
                     $($binary => {
                         let start = async || {
-                            let service = Service::start(
+                            let service = HttpService::start(
                                 env.clone(),
                                 |env| Box::pin($http::State::from_env(env)),
                                 |state, request| Box::pin($http::handle(state, request)),
@@ -201,7 +201,7 @@ impl App {
             .functions
             .sweep_webhooks
             .get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
-        let swept = Box::pin(sweep_webhooks::handle(state.await, sweep_webhooks::Tick(Value::Null))).await.unwrap();
+        let swept = Box::pin(sweep_webhooks::handle(state.await, shared::runtime::Tick(Value::Null))).await.unwrap();
         (swept.webhooks, swept.checks)
     }
 
@@ -211,7 +211,7 @@ impl App {
             .functions
             .enforce_retention
             .get_or_init(async || enforce_retention::State::from_env(&self.env).await.unwrap());
-        let cleaned = Box::pin(enforce_retention::handle(state.await, enforce_retention::Tick(Value::Null))).await;
+        let cleaned = Box::pin(enforce_retention::handle(state.await, shared::runtime::Tick(Value::Null))).await;
         cleaned.map(|cleaned| json!(cleaned)).map_err(|failure| failure.to_string())
     }
 }

@@ -1,7 +1,7 @@
 //! A real PocketBase.
 
 use local::server::Server;
-use shared::config::Env;
+use shared::env::Env;
 use tokio::sync::OnceCell;
 
 use super::variables;

@@ -45,14 +45,14 @@ async fn main() -> std::process::ExitCode {
 async fn run(command: Command, env: &Env) -> Result<String, Error> {
     match command {
         Command::Partner { action } => {
-            let policy = WebhookPolicy::from(&WebhookSettings::from_env(env)?);
+            let policy = WebhookPolicy::from_env(env)?;
             partner::run(&Superuser::from_env(env).await?, policy, &action).await
         }
         Command::Token => {
             let clients = TokenClientSettings::from_env(env)?.clients;
             let client = clients.first().ok_or_else(|| Error::new("no token client is configured"))?;
             let token = TokenIssuer::from_env(env)?.issue(client, &client.scopes);
-            token.map_err(|error| Error::new(error.cause().unwrap_or("cannot sign").to_owned()))
+            token.map_err(|error| Error::new(error.to_string()))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use shared::config::Env;
+use shared::env::Env;
 use tokio::time::{Instant, sleep};
 
 use crate::Error;

@@ -17,7 +17,7 @@ use local::process::root;
 use local::server::Server;
 use local::standins::StandIns;
 use reqwest::Client;
-use shared::config::Env;
+use shared::env::Env;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};

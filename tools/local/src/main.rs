@@ -11,7 +11,7 @@ use local::process::root;
 use local::settings::{Addresses, function_processes, function_variables};
 use local::standins::StandIns;
 use local::{Error, demo, gateway, generate, preflight, ready, receiver, seed, stack, triggers};
-use shared::config::Env;
+use shared::env::Env;
 use template::Template;
 use tokio::net::TcpListener;
 

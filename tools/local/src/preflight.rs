@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::Stdio;
 
-use shared::config::Env;
+use shared::env::Env;
 use template::Template;
 use tokio::process::Command;
 

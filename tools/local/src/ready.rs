@@ -1,7 +1,7 @@
 //! `local ready`: waits for the local stack and says what to try.
 
 use reqwest::Client;
-use shared::config::Env;
+use shared::env::Env;
 
 use crate::pocketbase::wait_for;
 use crate::settings::{Addresses, function_variables};

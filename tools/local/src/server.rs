@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use shared::config::Env;
+use shared::env::Env;
 use tempfile::TempDir;
 
 use crate::Error;

@@ -1,6 +1,6 @@
 //! Where the parts of the local stack are, and the variables that lead the functions to them.
 
-use shared::config::Env;
+use shared::env::Env;
 
 use crate::process::root;
 use crate::{Error, standins, storage};
