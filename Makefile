@@ -7,7 +7,8 @@ export PB_PORT ?= 8090
 export STANDINS_PORT ?= 8091
 export MOTO_PORT ?= 8092
 export RECEIVER_PORT ?= 8093
-export PB_DATA ?= .run/pb_data
+# Each PocketBase has data of its own.
+export PB_DATA ?= .run/pb_data$(if $(filter-out 8090,$(PB_PORT)),-$(PB_PORT))
 export POCKETBASE_URL ?= http://127.0.0.1:$(PB_PORT)
 
 PYTHON ?= python3
@@ -16,6 +17,8 @@ SAM_TOOLS := .venv-sam/.installed
 BROWSER_TOOLS := .venv-browser/.installed
 # Runs a command with the variables of .env.
 WITH_ENV := .venv/bin/honcho run
+# `make run` and `make test` build alike, so neither compiles again what the other has built.
+BUILD := cargo build --workspace --bins
 # cargo-lambda stands beside sam.
 SAM := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} PATH="$(CURDIR)/.venv-sam/bin:$$PATH" sam
 
@@ -25,37 +28,43 @@ help: ## Show this list
 
 .PHONY: run
 run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT, 8090)
-	cargo build --workspace
+	$(BUILD)
 	@$(WITH_ENV) target/debug/local preflight
 	@mkdir -p .run
 	@$(WITH_ENV) sh -c '.venv/bin/pocketbase superuser upsert "$$PB_SUPERUSER_EMAIL" "$$PB_SUPERUSER_PASSWORD" --dir $(PB_DATA) --migrationsDir pocketbase/migrations' >/dev/null
-	@exec .venv/bin/honcho start
+	@exec $(WITH_ENV) exec target/debug/local stack
 
 .PHONY: demo
 demo: $(TOOLS) .env .run/specimens ## Walk through the API of the running stack
-	@cargo build --quiet --workspace
+	@$(BUILD) --quiet
 	@$(WITH_ENV) target/debug/local demo
 
 .PHONY: token
 token: $(TOOLS) .env ## Print a development token
-	@cargo build --quiet --workspace
-	@$(WITH_ENV) target/debug/local token
+	@$(BUILD) --quiet
+	@$(WITH_ENV) target/debug/admin token
 
 .PHONY: partner
 partner: $(TOOLS) .env ## Add a partner, rotate or revoke its keys: make partner ARGS="add 'Acme Ltd' --team team_9"
-	@cargo build --quiet --workspace
-	@$(WITH_ENV) target/debug/local partner $(ARGS)
+	@$(BUILD) --quiet
+	@$(WITH_ENV) target/debug/admin partner $(ARGS)
 
 .PHONY: test
 test: $(TOOLS) ## Run all tests
-	cargo build --workspace --bins
-	cargo test --workspace --all-targets
+	$(BUILD)
+	target/debug/local generate
+	cargo test --workspace --lib --test '*'
 	$(MAKE) test-page
 
 .PHONY: test-page
 test-page: $(TOOLS) $(BROWSER_TOOLS) .run/specimens ## Run the tests of the hosted page, in Chromium
-	cargo build --workspace --bins
+	$(BUILD)
 	.venv-browser/bin/python -m pytest --quiet tests/page
+
+.PHONY: generate
+generate: ## Update what is generated from template.yaml (the functions in tests/Cargo.toml)
+	@$(BUILD) --quiet
+	target/debug/local generate
 
 .PHONY: layer
 layer: .layer/bin/ffmpeg ## Fetch the ffmpeg of the Lambda layer
@@ -67,11 +76,11 @@ build: $(SAM_TOOLS) .layer/bin/ffmpeg ## Check the template and build every func
 
 .PHONY: test-sam
 test-sam: $(TOOLS) build ## Run every sample event, and the API, in Lambda's emulators (the API only with Docker)
-	cargo test --package tests -- --ignored --nocapture sam::
+	cargo test --workspace --test api -- --ignored --nocapture sam::
 
 .PHONY: bench
 bench: $(TOOLS) .env ## Measure starts, memory and warm requests of the release build
-	cargo build --release --workspace
+	cargo build --release --workspace --bins
 	@$(WITH_ENV) target/release/bench
 
 .PHONY: check

@@ -1,21 +1,22 @@
 //! Processes that are killed on the way from a submission to its webhook: nothing is half done, and no webhook is lost.
 //!
-//! The real binaries run in the Lambda emulator, with a proxy before PocketBase that holds one call after the other; whoever waits for it is
-//! killed.
+//! The built binaries run behind the local gateway. A proxy before PocketBase holds one call, and the process that waits for it is killed; then
+//! the next call, and so on.
 
 use std::time::Duration;
 
+use local::functions::Function;
+use local::gateway::Gateway;
 use local::pocketbase::Superuser;
 use local::server::Server;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::stack::Stack;
 use crate::support::{
-    App, FormBody, Mood, Proxy, Queue, Receiver, Reply, SECRET_KEY, Storage, own_server, photo, root, selfie,
-    stand_ins, unique,
+    App, FormBody, Mood, Proxy, Queue, Receiver, Reply, SECRET_KEY, Storage, eventually, own_server, photo, root,
+    selfie, stand_ins, unique,
 };
 
 struct Bench {
@@ -23,9 +24,9 @@ struct Bench {
     superuser: Superuser,
     proxy: Proxy,
     receiver: Receiver,
-    /// What the processes are started with.
-    variables: Vec<(&'static str, String)>,
-    /// The functions in this process, which nobody kills.
+    /// The variables of the processes.
+    variables: Vec<(String, String)>,
+    /// The functions in this process, which are not killed.
     app: App,
 }
 
@@ -43,22 +44,26 @@ impl Bench {
         superuser.call(Method::PATCH, &path, Some(changes)).await.unwrap();
         let (_, standins) = stand_ins();
         let own = storage.variables().into_iter().chain(queue.variables()).chain([("ALLOW_PRIVATE_WEBHOOKS", "true")]);
-        let own: Vec<_> = own.map(|(name, value)| (name, value.to_owned())).collect();
-        let mut variables =
-            local::standins::variables(&shared::env::Env::default(), &standins, "http://127.0.0.1:1");
-        variables.extend(own.clone());
-        let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let own: Vec<_> = own.collect();
+        let services = local::standins::variables(&shared::env::Env::default(), &standins, "http://127.0.0.1:1");
+        let services = services.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let variables = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        // The sign-in by password is one of the calls.
+        let variables = services.chain(variables).chain([("PB_AUTH_TOKEN".to_owned(), String::new())]).collect();
         let app = App::at(&server.url, &own);
         let proxy = Proxy::to(&server.url).await;
         Self { server, superuser, proxy, receiver, variables, app }
     }
 
-    /// Lets a process of a function do something and kills it when the proxy holds a call; whether that came to pass before it was done.
+    /// Sends a request to a process of a function, and kills it when the proxy holds a call. Whether a call was held before the request was
+    /// answered.
     async fn kill(&self, mood: Mood, function: &str, request: impl FnOnce(&str) -> reqwest::RequestBuilder) -> bool {
-        // The emulator does not replace a process that was killed, so each gets an emulator of its own.
-        let stack = Stack::with(&self.proxy.url, 1, self.variables.clone()).await;
+        let gateway = Gateway::start().await.unwrap();
+        // Before the process starts: signing in is a call too.
         self.proxy.set(mood);
-        let mut request = tokio::spawn(request(&stack.url).timeout(Duration::from_secs(60)).send());
+        let functions = [Function::new(function, 1)];
+        let mut stack = Stack::behind(gateway, &self.proxy.url, &functions, self.variables.clone()).await;
+        let mut request = tokio::spawn(request(&stack.url).timeout(Duration::from_secs(120)).send());
         let is_held = tokio::select! {
             () = self.proxy.paused() => true,
             done = &mut request => {
@@ -67,11 +72,11 @@ impl Bench {
                 false
             }
         };
-        if is_held {
-            stack.kill(function);
-            request.abort();
-        }
+        stack.functions.kill(function).await;
+        request.abort();
         self.proxy.set(Mood::Honest);
+        // What PocketBase will ever get, it has got and answered.
+        self.proxy.idle().await;
         is_held
     }
 
@@ -97,8 +102,8 @@ impl Bench {
         decided == 1
     }
 
-    /// Lets the time pass that a lease lasts, and that a check may take.
-    async fn wait(&mut self) {
+    /// Ages the leases and the checks in the database, so that they are over.
+    async fn age(&mut self) {
         const AGE: &str = "
 import sqlite3, sys
 with sqlite3.connect(sys.argv[1]) as database:
@@ -159,11 +164,10 @@ async fn a_submission_that_is_killed_at_any_call_is_decided_whole_or_not_at_all_
     // The last call is the outcome: PocketBase has written it, and the process never learns that.
     let user = unique("user");
     assert!(bench.kill(Mood::Behind(steps - 1), "submit-verification", |url| submission(url, &user)).await);
-    tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(bench.is_decided(&user).await);
     expected.push(user);
 
-    bench.wait().await;
+    bench.age().await;
     let (_, abandoned) = bench.app.sweep().await;
     let processing = bench.find("checks", "status=\"processing\"").await;
     assert!(abandoned > 0 && processing.is_empty(), "the sweep ends what was abandoned: {abandoned}, {processing:?}");
@@ -191,7 +195,7 @@ async fn a_delivery_that_is_killed_at_any_call_is_delivered_all_the_same() {
         let id = delivery["id"].as_str().unwrap().to_owned();
         let is_held = bench.kill(Mood::Before(calls), "deliver-webhook", |url| invoke(url, &id)).await;
         if is_held {
-            bench.wait().await;
+            bench.age().await;
             bench.app.sweep().await;
         }
         killed += usize::from(is_held);
@@ -213,20 +217,16 @@ async fn a_delivery_that_is_killed_at_any_call_is_delivered_all_the_same() {
     assert_eq!(bench.app.post("/verif/submit").form(form).send().await.status, 200);
     let id = bench.find("webhook_deliveries", "state=\"pending\"").await[0]["id"].as_str().unwrap().to_owned();
     bench.receiver.reply([Reply::Silence]);
-    let stack = Stack::with(&bench.server.url, 1, bench.variables.clone()).await;
+    let (gateway, functions) = (Gateway::start().await.unwrap(), [Function::new("deliver-webhook", 1)]);
+    let mut stack = Stack::behind(gateway, &bench.server.url, &functions, bench.variables.clone()).await;
     let request = tokio::spawn(invoke(&stack.url, &id).send());
-    let arrived = async {
-        while bench.receiver.received().is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), arrived).await.expect("it is sent");
-    stack.kill("deliver-webhook");
+    eventually("a webhook at the endpoint", async || (!bench.receiver.received().is_empty()).then_some(())).await;
+    stack.functions.kill("deliver-webhook").await;
     request.abort();
     // Nobody else has it while the dead process's lease lasts.
     bench.app.sweep().await;
     assert!(bench.receiver.received().is_empty());
-    bench.wait().await;
+    bench.age().await;
     bench.app.sweep().await;
     assert_eq!(bench.receiver.received().len(), 1);
     assert_eq!(bench.find("webhook_deliveries", "state=\"pending\"").await, Vec::<Value>::new());

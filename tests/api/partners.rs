@@ -1,6 +1,6 @@
 //! `make partner`: keys that are shown once, replaced and revoked.
 
-use local::partner::{Action, Key, run};
+use admin::partner::{Action, Key, run};
 use serde_json::{Value, json};
 
 const POLICY: webhooks::WebhookPolicy = webhooks::WebhookPolicy { allow_private: false };

@@ -1,20 +1,11 @@
 //! The routes stand in several files; they must be the same in all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_norway::Value;
+use template::{Route, Source};
 
-use crate::support::{Router, openapi, root};
-
-/// What template.yaml says.
-pub struct Template {
-    /// Resource → binary.
-    pub functions: BTreeMap<String, String>,
-    /// `(method, path, binary)`; the `$default` route is `("ANY", "$default", …)`.
-    pub routes: BTreeSet<(String, String, String)>,
-    /// What starts a function besides the gateway: `(type, binary)`.
-    pub triggers: BTreeSet<(String, String)>,
-}
+use crate::support::{openapi, root, template};
 
 fn yaml(file: &str) -> Value {
     serde_norway::from_str(&std::fs::read_to_string(root().join(file)).unwrap()).unwrap()
@@ -24,54 +15,40 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-impl Template {
-    pub fn read() -> Self {
-        let mut template = Self { functions: BTreeMap::new(), routes: BTreeSet::new(), triggers: BTreeSet::new() };
-        for (name, resource) in yaml("template.yaml")["Resources"].as_mapping().unwrap() {
-            if resource["Type"] != "AWS::Serverless::Function" {
-                continue;
-            }
-            let binary = text(&resource["Metadata"]["BuildProperties"]["Binary"]);
-            template.functions.insert(text(name), binary.clone());
-            for event in resource["Properties"]["Events"].as_mapping().unwrap().values() {
-                if event["Type"] != "HttpApi" {
-                    template.triggers.insert((text(&event["Type"]), binary.clone()));
-                    continue;
-                }
-                let route = &event["Properties"];
-                let route = match route.get("Path") {
-                    Some(path) => (text(&route["Method"]), text(path), binary.clone()),
-                    None => ("ANY".to_owned(), "$default".to_owned(), binary.clone()),
-                };
-                template.routes.insert(route);
-            }
-        }
-        template
-    }
-}
-
 /// `(method, path)` of each route but the default one.
 fn template_routes() -> BTreeSet<(String, String)> {
-    let routes = Template::read().routes.into_iter().filter(|route| !is_default(route));
-    routes.map(|(method, path, _)| (method, path)).collect()
-}
-
-fn is_default(route: &(String, String, String)) -> bool {
-    route.1 == "$default"
+    template().routes.into_iter().map(|route| (route.method, route.path)).collect()
 }
 
 #[test]
 fn the_local_router_has_the_routes_of_the_template() {
-    let template = Template::read();
-    let router = Router::read();
-    let routes: BTreeSet<_> = template.routes.iter().filter(|route| !is_default(route)).cloned().collect();
-    assert_eq!(router.routes().into_iter().collect::<BTreeSet<_>>(), routes);
-    let default = template.routes.iter().find(|route| is_default(route)).unwrap();
-    assert_eq!(router.0["/{*path}"]["ANY"], default.2);
-    for (path, methods) in router.0.iter().filter(|(path, _)| *path != "/{*path}") {
-        let named: Vec<_> = methods.keys().map(String::as_str).collect();
-        assert_eq!(named, ["DELETE", "GET", "PATCH", "POST", "PUT"], "{path} says what becomes of every method");
+    let template = template();
+    let router: toml::Table = local::gateway::configuration(&template).parse().unwrap();
+    let mut routes = BTreeSet::new();
+    for (path, methods) in router["watch"]["router"].as_table().unwrap() {
+        for route in methods.as_array().unwrap() {
+            let text = |field: &str| route[field].as_str().unwrap().to_owned();
+            routes.insert(Route { path: path.clone(), method: text("method"), binary: text("function") });
+        }
     }
+    assert_eq!(routes, template.routes);
+}
+
+#[test]
+fn the_local_stack_runs_every_function_and_the_one_of_the_default_route() {
+    let template = template();
+    let functions = local::gateway::functions(&template, 2);
+    let named = functions.iter().filter(|function| function.name == function.binary).map(|function| &*function.binary);
+    assert_eq!(named.collect::<BTreeSet<_>>(), template.binaries());
+    let default: Vec<_> = functions.iter().filter(|function| function.name == "_").collect();
+    assert_eq!(default.iter().map(|function| &*function.binary).collect::<Vec<_>>(), ["not-found"]);
+    assert!(functions.iter().all(|function| function.processes == 2));
+}
+
+#[test]
+fn the_functions_in_the_manifest_of_the_tests_are_up_to_date() {
+    let manifest = std::fs::read_to_string(local::generate::manifest()).unwrap();
+    assert_eq!(local::generate::update(&manifest, &template()).unwrap(), manifest, "run `make generate`");
 }
 
 #[test]
@@ -119,7 +96,7 @@ fn the_default_route_knows_the_routes_of_the_template() {
 
 #[test]
 fn every_function_has_events_and_every_event_its_functions_route() {
-    let template = Template::read();
+    let template = template();
     let folders: BTreeSet<_> = std::fs::read_dir(root().join("events"))
         .unwrap()
         .map(|folder| folder.unwrap().file_name().into_string().unwrap())
@@ -129,19 +106,23 @@ fn every_function_has_events_and_every_event_its_functions_route() {
         for file in std::fs::read_dir(root().join("events").join(&folder)).unwrap() {
             let file = file.unwrap().path();
             let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            if let Some((kind, _)) = template.triggers.iter().find(|(_, binary)| *binary == folder) {
-                let prefix = if kind == "SQS" { "sqs-" } else { "schedule-" };
+            if let Some(trigger) = template.triggers.iter().find(|trigger| trigger.binary == folder) {
+                let prefix = if matches!(trigger.source, Source::Queue(_)) { "sqs-" } else { "schedule-" };
                 assert!(name.starts_with(prefix), "{name} begins with what brings it");
                 continue;
             }
             assert!(name.get(..3).is_some_and(|status| status.parse::<u16>().is_ok()), "{name} begins with its status");
             let event: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-            let (method, path) = match event["routeKey"].as_str().unwrap() {
-                "$default" => ("ANY", "$default"),
-                route => route.split_once(' ').unwrap(),
+            let route_key = event["routeKey"].as_str().unwrap();
+            let is_known = match route_key.split_once(' ') {
+                None => route_key == "$default" && template.default.as_ref() == Some(&folder),
+                Some((method, path)) => template.routes.contains(&Route {
+                    path: path.to_owned(),
+                    method: method.to_owned(),
+                    binary: folder.clone(),
+                }),
             };
-            let route = (method.to_owned(), path.to_owned(), folder.clone());
-            assert!(template.routes.contains(&route), "{folder}/{name}: {route:?}");
+            assert!(is_known, "{folder}/{name}: {route_key}");
         }
     }
 }
@@ -152,7 +133,7 @@ fn the_functions_of_the_template_are_the_folders_of_functions() {
         .unwrap()
         .map(|folder| folder.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(folders, Template::read().functions.into_values().collect());
+    assert_eq!(folders, template().functions.into_values().collect());
 }
 
 /// The secrets that a function uses.
@@ -223,7 +204,7 @@ fn no_function_is_given_a_secret_or_a_permission_that_it_does_not_use() {
     ];
     let template = yaml("template.yaml");
     let is_tagged = |value: &Value, tag: &str| matches!(value, Value::Tagged(tagged) if tagged.tag == tag);
-    for (name, binary) in Template::read().functions {
+    for (name, binary) in crate::support::template().functions {
         let function = &template["Resources"][name.as_str()]["Properties"];
         let variables = &function["Environment"]["Variables"];
         // `!If [HasOpenAiApiKey, configured, ""]` tells that there is one, and not which.
@@ -257,12 +238,13 @@ fn the_role_of_browsers_is_for_face_liveness_and_trusts_one_function() {
     assert_eq!(trust.as_sequence().unwrap().len(), 1);
 }
 
-/// The queue and the schedules start what the local stack starts as well.
 #[test]
 fn the_queue_and_the_schedules_start_three_functions() {
-    let triggers = [("SQS", "deliver-webhook"), ("Schedule", "sweep-webhooks"), ("Schedule", "enforce-retention")];
-    let triggers: BTreeSet<_> = triggers.map(|(kind, binary)| (kind.to_owned(), binary.to_owned())).into();
-    assert_eq!(Template::read().triggers, triggers);
+    let triggers: Vec<_> = template().triggers.into_iter().map(|trigger| (trigger.binary, trigger.source)).collect();
+    let schedule = |binary: &str, expression: &str| (binary.to_owned(), Source::Schedule(expression.to_owned()));
+    let queue = ("deliver-webhook".to_owned(), Source::Queue("WebhookQueue".to_owned()));
+    let expected = [schedule("enforce-retention", "rate(1 day)"), schedule("sweep-webhooks", "rate(1 minute)"), queue];
+    assert_eq!(triggers, expected);
 }
 
 /// Nobody reads the bucket but who is given a link, and nothing stays in it.

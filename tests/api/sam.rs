@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
-use local::server::{Server, free_port, spawn_leashed};
+use local::process::{Background, free_port};
+use local::server::Server;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use shared::env::Env;
 
-use crate::routes::Template;
-use crate::support::{JPEG, STATIC_KEY, Storage, moto, root, stand_ins};
+use crate::support::{JPEG, STATIC_KEY, Storage, moto, root, stand_ins, template};
 
 const SPECIMEN: &str = local::seed::SPECIMEN_PROFILE;
 
@@ -27,22 +27,10 @@ async fn pocketbase() -> Server {
     Server::start("0.0.0.0", &development().into_iter().collect::<Env>()).await.unwrap()
 }
 
-/// A command that ends when this process does.
-struct Background(Child);
-
-impl Background {
-    fn start(program: &Path, arguments: &[String], variables: &[(String, String)]) -> Self {
-        let mut command = Command::new(program);
-        command.args(arguments).envs(variables.iter().cloned());
-        Self(spawn_leashed(&command).unwrap())
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap();
-    }
+fn start(program: &Path, arguments: &[String], variables: &[(String, String)]) -> Background {
+    let mut command = Command::new(program);
+    command.args(arguments).envs(variables.iter().cloned());
+    Background::start(command).unwrap()
 }
 
 fn sam() -> PathBuf {
@@ -60,8 +48,7 @@ fn runtime_emulator() -> PathBuf {
 #[ignore = "needs `sam build`: make test-sam"]
 async fn every_event_answers_as_its_name_says() {
     let server = pocketbase().await;
-    let functions: BTreeMap<_, _> =
-        Template::read().functions.into_iter().map(|(name, binary)| (binary, name)).collect();
+    let functions: BTreeMap<_, _> = template().functions.into_iter().map(|(name, binary)| (binary, name)).collect();
     let (_standins, standins_url) = stand_ins();
     let services = local::standins::variables(&development().into_iter().collect(), &standins_url, &moto().await.url);
     let services = services.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -80,7 +67,7 @@ async fn every_event_answers_as_its_name_says() {
             format!("127.0.0.1:{runtime_port}"),
             root().join(format!(".aws-sam/build/{resource}/bootstrap")).display().to_string(),
         ];
-        let _emulator = Background::start(&runtime_emulator(), &arguments, &variables);
+        let _emulator = start(&runtime_emulator(), &arguments, &variables);
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/function/invocations");
         local::pocketbase::wait_for(&Client::new(), &format!("http://127.0.0.1:{port}/")).await.unwrap();
         let mut files: Vec<_> =
@@ -134,7 +121,7 @@ async fn the_http_api_passes_forms_and_answers_cors_under_sam_local() {
     }
     let region = [("AWS_DEFAULT_REGION", "us-east-1"), ("SAM_CLI_TELEMETRY", "0")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let _api = Background::start(&sam(), &arguments, &region);
+    let _api = start(&sam(), &arguments, &region);
     let api = format!("http://127.0.0.1:{port}");
     local::pocketbase::wait_for(&Client::new(), &format!("{api}/no/such/path")).await.unwrap();
 

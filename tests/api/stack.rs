@@ -1,80 +1,50 @@
-//! The built binaries in the Lambda emulator, one process per concurrent request, as `make run` serves them.
+//! The built binaries behind the local gateway, one process per concurrent request, as `make run` serves them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use local::server::{free_port, spawn_leashed};
+use local::functions::{Function, Functions, Output};
+use local::gateway::Gateway;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::support::{
-    App, FormBody, JPEG, MP4, Mood, Proxy, STATIC_KEY, Stage, Storage, root, shared, unique, variables,
+    App, FormBody, JPEG, MP4, Mood, Proxy, STATIC_KEY, Stage, Storage, root, shared, unique, variables, within,
 };
 
-/// `cargo lambda watch`, gone when the tests end however they end.
+/// A gateway with processes of some functions.
 pub struct Stack {
     pub url: String,
-    process: Child,
-    /// Marks the environment of every process of this stack.
-    mark: String,
+    pub functions: Functions,
+    // Ends after the functions.
+    _gateway: Gateway,
 }
 
 impl Stack {
-    async fn start(pocketbase_url: &str, processes: u8) -> Self {
-        Self::with(pocketbase_url, processes, Vec::new()).await
+    /// Processes of functions that are ready for requests.
+    async fn start(pocketbase_url: &str, functions: &[Function]) -> Self {
+        let stack = Self::behind(Gateway::start().await.unwrap(), pocketbase_url, functions, Vec::new()).await;
+        stack.functions.ready().await.unwrap();
+        stack
     }
 
-    /// One with some variables of the test's own.
-    pub async fn with(pocketbase_url: &str, processes: u8, own: Vec<(&'static str, String)>) -> Self {
-        let port = free_port().unwrap();
-        let mark = unique("stack");
-        let mut watch = Command::new(root().join(".venv/bin/cargo-lambda"));
-        watch
-            .args(["lambda", "watch", "--quiet", "--ignore-changes", "--wait", "--concurrency", &processes.to_string()])
-            .args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()])
-            .envs(variables(pocketbase_url))
-            .envs(own)
-            .env("STACK_OF_THE_TESTS", &mark);
-        let process = spawn_leashed(&watch).unwrap();
-        let url = format!("http://127.0.0.1:{port}");
-        local::pocketbase::wait_for(&Client::new(), &url).await.unwrap();
-        Self { url, process, mark }
-    }
-
-    /// The processes of a function.
-    fn processes(&self, function: &str) -> Vec<u32> {
-        let mark = format!("STACK_OF_THE_TESTS={}", self.mark);
-        let is_ours = |process: &Path| {
-            let runs = std::fs::read_link(process.join("exe")).is_ok_and(|binary| binary.ends_with(function));
-            let environment = std::fs::read(process.join("environ")).unwrap_or_default();
-            runs && environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
-        };
-        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
-        processes.filter(|path| is_ours(path)).filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
-    }
-
-    /// Kills every process of a function, which has no chance to say anything.
-    pub fn kill(&self, function: &str) {
-        let processes = self.processes(function);
-        assert!(!processes.is_empty(), "{function} runs");
-        for process in processes {
-            Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
-        }
+    /// Processes that are starting, with some variables of the test's own.
+    pub async fn behind(
+        gateway: Gateway,
+        pocketbase_url: &str,
+        functions: &[Function],
+        own: Vec<(String, String)>,
+    ) -> Self {
+        let variables = [variables(pocketbase_url), own].concat();
+        let functions = Functions::start(&gateway.url, functions, variables, Output::Discard).await.unwrap();
+        Self { url: gateway.url.clone(), functions, _gateway: gateway }
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
         Client::new().post(format!("{}{path}", self.url))
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        self.process.wait().unwrap();
     }
 }
 
@@ -96,18 +66,11 @@ async fn race(stack: &Stack, body: Value, collection_filter: &str) {
 
 #[tokio::test]
 async fn fifty_creates_at_once_for_one_person_make_one_record() {
-    let stack = Stack::start(&shared().await.url, 16).await;
-    // Processes start as requests wait for them, which on a busy machine one process can be faster than.
-    for _ in 0..20 {
-        let create = || stack.post("/api/profiles/create").header("x-api-key", STATIC_KEY);
-        join_all((0..16).map(|_| answer(create().json(&json!({ "userID": unique("user") }))))).await;
-        if stack.processes("create-profile").len() > 1 {
-            break;
-        }
-    }
+    let stack = Stack::start(&shared().await.url, &[Function::new("create-profile", 16)]).await;
     let user = unique("user");
     race(&stack, json!({ "userID": user }), &format!("user_id=\"{user}\"")).await;
-    assert!(stack.processes("create-profile").len() > 1, "the requests met in several processes");
+    let requests = stack.functions.requests("create-profile");
+    assert!(requests.iter().filter(|requests| **requests > 0).count() > 1, "several processes compete: {requests:?}");
     let number = unique("A");
     let document =
         json!({ "name": "Jane", "document_type": "passport", "document_number": number, "nationality": "SG" });
@@ -116,7 +79,9 @@ async fn fifty_creates_at_once_for_one_person_make_one_record() {
 
 #[tokio::test]
 async fn requests_pass_through_the_local_gateway_whole() {
-    let stack = Stack::start(&shared().await.url, 16).await;
+    let functions = ["create-profile", "update-profile", "get-profile"].map(|binary| Function::new(binary, 1));
+    let functions = [&functions[..], &[Function::default_route("not-found", 1)]].concat();
+    let stack = Stack::start(&shared().await.url, &functions).await;
     let body =
         json!({ "name": "Jane", "document_type": "passport", "document_number": unique("A"), "nationality": "SG" });
     let (status, created) =
@@ -130,8 +95,12 @@ async fn requests_pass_through_the_local_gateway_whole() {
     assert_eq!((status, &updated["data"]["document_name"]), (200, &json!("Jané Doe")), "{updated}");
     let response = Client::new().get(&url).header("x-api-key", STATIC_KEY).send().await.unwrap();
     assert!(!response.headers()["x-request-id"].is_empty());
-    let response = Client::new().delete(format!("{}/api/settings", stack.url)).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET".parse().unwrap()));
+    for method in ["DELETE", "PUT", "TRACE"] {
+        let url = format!("{}/api/settings", stack.url);
+        let request = Client::new().request(method.parse().unwrap(), url).timeout(Duration::from_secs(120));
+        let response = request.send().await.unwrap();
+        assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET".parse().unwrap()));
+    }
     assert_eq!(answer(Client::new().get(format!("{}/no/such/path", stack.url))).await.0, 404);
 }
 
@@ -156,19 +125,18 @@ async fn a_killed_update_is_done_whole_or_not_at_all() {
         (Stage::Writing(2_000_000), None),
         (Stage::Written, Some(true)),
     ] {
-        // The emulator does not replace a process that was killed, so each gets an emulator of its own.
-        let stack = Stack::start(&proxy.url, 1).await;
+        let mut stack = Stack::start(&proxy.url, &[Function::new("update-profile", 1)]).await;
         let (id, _) = app.profile("postman").await;
         proxy.set(Mood::Pausing(stage));
         let (content_type, body) = (form().content_type(), form().finish());
         let request = Client::new().patch(format!("{}/api/profiles/{id}", stack.url)).header("x-api-key", STATIC_KEY);
         let request = tokio::spawn(request.header("content-type", content_type).body(body).send());
-        tokio::time::timeout(Duration::from_secs(60), proxy.paused()).await.expect("the update gets this far");
-        stack.kill("update-profile");
+        within(&format!("an update at {stage:?}"), proxy.paused()).await;
+        stack.functions.kill("update-profile").await;
         request.abort();
-        // Longer than the pause: what PocketBase will ever get, it has.
-        tokio::time::sleep(Duration::from_secs(3)).await;
         proxy.set(Mood::Honest);
+        // What PocketBase will ever get, it has got and answered.
+        proxy.idle().await;
         let record = &superuser.find("profiles", &format!("id=\"{id}\"")).await.unwrap()[0];
         let fields =
             ["document_name", "document_front", "document_back", "facial_photo"].map(|field| record[field] != "");
@@ -177,6 +145,26 @@ async fn a_killed_update_is_done_whole_or_not_at_all() {
         let again = app.patch(&format!("/api/profiles/{id}")).key(STATIC_KEY).form(form()).send().await;
         assert_eq!(again.status, 200, "the same request works afterwards: {again:?}");
     }
+}
+
+/// As at API Gateway, which answers 500 when a process ends during a request.
+#[tokio::test]
+async fn a_process_that_ends_is_replaced_and_its_request_is_answered() {
+    let proxy = Proxy::new().await;
+    let (id, _) = App::new().await.profile("postman").await;
+    let stack = Stack::start(&proxy.url, &[Function::new("get-profile", 1)]).await;
+    let get = || Client::new().get(format!("{}/api/profiles/{id}", stack.url)).header("x-api-key", STATIC_KEY);
+    proxy.set(Mood::Pausing(Stage::Reading));
+    let request = tokio::spawn(answer(get()));
+    proxy.paused().await;
+    let killed = stack.functions.processes("get-profile");
+    let kill = Command::new("kill").args(["-9", &killed[0].to_string()]).status().unwrap();
+    assert!(kill.success() && killed.len() == 1, "{killed:?}");
+    assert_eq!(request.await.unwrap(), (500, json!({ "message": "Internal Server Error" })));
+    proxy.set(Mood::Honest);
+    assert_eq!(answer(get()).await.0, 200);
+    let replaced = stack.functions.processes("get-profile");
+    assert!(replaced.len() == 1 && replaced != killed, "{killed:?} {replaced:?}");
 }
 
 /// What stops a function at its start is said on standard error, by the name of the variable and never by its value.
@@ -203,8 +191,9 @@ async fn a_function_with_a_bad_setting_does_not_start_and_says_which() {
 async fn a_large_upload_is_stored_without_being_held_in_memory() {
     let storage = Storage::new().await;
     let own = storage.variables().into_iter().chain([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")]);
-    let own: Vec<_> = own.map(|(name, value)| (name, value.to_owned())).collect();
-    let stack = Stack::with(&shared().await.url, 1, own).await;
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let (gateway, function) = (Gateway::start().await.unwrap(), Function::new("update-profile", 1));
+    let stack = Stack::behind(gateway, &shared().await.url, &[function], own).await;
     let app = App::with(&storage.variables()).await;
     let (id, flow) = app.profile("postman").await;
     let mut video = MP4.to_vec();
@@ -218,7 +207,7 @@ async fn a_large_upload_is_stored_without_being_held_in_memory() {
     let mut find = Command::new("find");
     find.arg(shared().await.data().join("storage")).args(["-path", &format!("*/{id}/*"), "-size", "52428800c"]);
     assert_eq!(String::from_utf8_lossy(&find.output().unwrap().stdout).lines().count(), 1, "it is stored whole");
-    for process in stack.processes("update-profile") {
+    for process in stack.functions.processes("update-profile") {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
         let peak =
             status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());

@@ -1,7 +1,7 @@
 //! Webhooks, from what happens to what a partner's endpoint receives.
 
+use admin::partner::{Action, run};
 use chrono::{DateTime, TimeDelta, Utc};
-use local::partner::{Action, run};
 use local::pocketbase::Superuser;
 use local::server::Server;
 use serde_json::{Value, json};

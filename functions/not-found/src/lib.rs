@@ -8,26 +8,8 @@ use shared::env::Env;
 use shared::http::ApiError;
 use shared::runtime::StartError;
 
-/// The paths of the API and the methods of each. A test holds them equal to template.yaml.
-pub const ROUTES: &[(&str, &[Method])] = &[
-    ("/", &[Method::GET]),
-    ("/api/auth/token", &[Method::POST]),
-    ("/api/aws/credentials", &[Method::GET]),
-    ("/api/face-liveness/results/{sessionId}", &[Method::GET]),
-    ("/api/face-liveness/session", &[Method::POST]),
-    ("/api/ollama/document-analysis", &[Method::POST]),
-    ("/api/profiles/create", &[Method::POST]),
-    ("/api/profiles/{id}", &[Method::GET, Method::PATCH, Method::DELETE]),
-    ("/api/settings", &[Method::GET]),
-    ("/api/status_history/{id}", &[Method::POST]),
-    ("/api/uploads", &[Method::POST]),
-    ("/api/verification_history/{id}", &[Method::POST]),
-    ("/api/webhooks/deliveries", &[Method::GET]),
-    ("/api/webhooks/deliveries/{id}", &[Method::GET]),
-    ("/api/webhooks/deliveries/{id}/resend", &[Method::POST]),
-    ("/verif/", &[Method::GET]),
-    ("/verif/submit", &[Method::POST]),
-];
+// ROUTES, which build.rs derives from template.yaml.
+include!(concat!(env!("OUT_DIR"), "/routes.rs"));
 
 /// State built once per execution environment.
 pub struct State {

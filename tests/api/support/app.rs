@@ -1,4 +1,4 @@
-//! The functions behind the local gateway's router table, in this process.
+//! The functions behind the routes of template.yaml, in this process.
 
 use std::collections::BTreeMap;
 
@@ -10,54 +10,33 @@ use local::standins::StandIns;
 use serde_json::{Value, json};
 use shared::env::Env;
 use shared::runtime::HttpService;
+use template::Template;
 use tokio::sync::OnceCell;
 
-use super::{FormBody, Proxy, openapi, root, shared, unique, variables};
+use super::{FormBody, Proxy, openapi, shared, template, unique, variables};
 
-/// The routes of `[workspace.metadata.lambda.watch.router]`: path → method → function.
-pub struct Router(pub BTreeMap<String, BTreeMap<String, String>>);
+/// The routes of template.yaml, as API Gateway matches them.
+struct Router(Template);
 
 impl Router {
-    pub fn read() -> Self {
-        let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-        let manifest: toml::Table = manifest.parse().unwrap();
-        let routes = manifest["workspace"]["metadata"]["lambda"]["watch"]["router"].as_table().unwrap().clone();
-        let methods = |route: &toml::Value| match route.as_array() {
-            Some(methods) => methods
-                .iter()
-                .map(|entry| {
-                    (entry["method"].as_str().unwrap().to_owned(), entry["function"].as_str().unwrap().to_owned())
-                })
-                .collect(),
-            None => BTreeMap::from([("ANY".to_owned(), route.as_str().unwrap().to_owned())]),
-        };
-        Self(routes.iter().map(|(path, route)| (path.clone(), methods(route))).collect())
-    }
-
-    /// `(method, path, function)` of each route that is not the default one.
-    pub fn routes(&self) -> Vec<(String, String, String)> {
-        let all = self.0.iter().flat_map(|(path, methods)| {
-            methods.iter().map(|(method, function)| (method.clone(), path.clone(), function.clone()))
-        });
-        all.filter(|(_, _, function)| function != "not-found").collect()
-    }
-
     /// The route's path, its function, and the parameter in the path.
     fn find(&self, method: &str, path: &str) -> (String, String, Option<(String, String)>) {
-        let exact = self.0.get_key_value(path).map(|(pattern, methods)| (pattern, methods, None));
-        let by_id = || {
-            self.0.iter().find_map(|(pattern, methods)| {
+        let paths = self.0.paths();
+        let exact = paths.get_key_value(path).map(|(pattern, methods)| (*pattern, methods, None));
+        let by_parameter = || {
+            paths.iter().find_map(|(pattern, methods)| {
                 let (start, rest) = pattern.split_once('{')?;
                 let (parameter, end) = rest.split_once('}')?;
                 let value = path.strip_prefix(start)?.strip_suffix(end)?;
                 let parameter = Some((parameter.to_owned(), value.to_owned()));
-                (!value.is_empty() && !value.contains('/')).then_some((pattern, methods, parameter))
+                (!value.is_empty() && !value.contains('/')).then_some((*pattern, methods, parameter))
             })
         };
-        let default = "not-found".to_owned();
-        match exact.or_else(by_id) {
+        let default = self.0.default.clone().unwrap();
+        match exact.or_else(by_parameter) {
             Some((pattern, methods, parameter)) => {
-                (pattern.clone(), methods.get(method).cloned().unwrap_or(default), parameter)
+                let function = methods.get(method).map_or(default, |binary| (*binary).to_owned());
+                (pattern.to_owned(), function, parameter)
             }
             None => (path.to_owned(), default, None),
         }
@@ -83,33 +62,40 @@ impl Answer {
     }
 }
 
-/// Each function, started when it is first called, as Lambda would.
-#[derive(Default)]
-struct Functions {
-    analyze_document: OnceCell<HttpService<analyze_document::State>>,
-    create_liveness_session: OnceCell<HttpService<create_liveness_session::State>>,
-    create_profile: OnceCell<HttpService<create_profile::State>>,
-    create_upload: OnceCell<HttpService<create_upload::State>>,
-    delete_profile: OnceCell<HttpService<delete_profile::State>>,
-    deliver_webhook: OnceCell<deliver_webhook::State>,
-    enforce_retention: OnceCell<enforce_retention::State>,
-    get_delivery: OnceCell<HttpService<get_delivery::State>>,
-    get_liveness_results: OnceCell<HttpService<get_liveness_results::State>>,
-    get_profile: OnceCell<HttpService<get_profile::State>>,
-    get_settings: OnceCell<HttpService<get_settings::State>>,
-    health: OnceCell<HttpService<health::State>>,
-    issue_aws_credentials: OnceCell<HttpService<issue_aws_credentials::State>>,
-    issue_token: OnceCell<HttpService<issue_token::State>>,
-    list_deliveries: OnceCell<HttpService<list_deliveries::State>>,
-    not_found: OnceCell<HttpService<not_found::State>>,
-    record_status: OnceCell<HttpService<record_status::State>>,
-    record_verification: OnceCell<HttpService<record_verification::State>>,
-    resend_delivery: OnceCell<HttpService<resend_delivery::State>>,
-    submit_verification: OnceCell<HttpService<submit_verification::State>>,
-    sweep_webhooks: OnceCell<sweep_webhooks::State>,
-    update_profile: OnceCell<HttpService<update_profile::State>>,
-    verification_page: OnceCell<HttpService<verification_page::State>>,
+/// Declares [`Functions`]: each function with its state, started when it is first called, as Lambda would.
+macro_rules! functions {
+    (http { $($binary:literal => $http:ident,)* } events { $($event:ident,)* }) => {
+        #[derive(Default)]
+        struct Functions {
+            $($http: OnceCell<HttpService<$http::State>>,)*
+            $($event: OnceCell<$event::State>,)*
+        }
+
+        impl Functions {
+            /// Answers a request with a function.
+            async fn call(&self, env: &Env, function: &str, request: Request) -> lambda_http::Response<Body> {
+                match function {
+                    $($binary => {
+                        let start = async || {
+                            let service = HttpService::start(
+                                env.clone(),
+                                |env| Box::pin($http::State::from_env(env)),
+                                |state, request| Box::pin($http::handle(state, request)),
+                            );
+                            service.await.expect("the function starts")
+                        };
+                        // Boxed: the arms share one stack.
+                        Box::pin(async { self.$http.get_or_init(start).await.answer(request).await }).await
+                    })*
+                    _ => panic!("no function {function}"),
+                }
+            }
+        }
+    };
 }
+
+// A call of the macro with the functions of template.yaml, which build.rs writes.
+include!(concat!(env!("OUT_DIR"), "/functions.rs"));
 
 /// Stand-ins that serve until the test ends.
 pub fn stand_ins() -> (StandIns, String) {
@@ -152,7 +138,7 @@ impl App {
         let services = services.into_iter().map(|(name, value)| (name.to_owned(), value));
         let own = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let env = variables(pocketbase_url).into_iter().chain(services).chain(own).collect();
-        Self { env, router: Router::read(), functions: Functions::default(), standins }
+        Self { env, router: Router(template()), functions: Functions::default(), standins }
     }
 
     pub fn get(&self, path: &str) -> Ask<'_> {
@@ -228,46 +214,6 @@ impl App {
         let cleaned = Box::pin(enforce_retention::handle(state.await, shared::runtime::Tick(Value::Null))).await;
         cleaned.map(|cleaned| json!(cleaned)).map_err(|failure| failure.to_string())
     }
-
-    async fn call(&self, function: &str, request: Request) -> lambda_http::Response<Body> {
-        macro_rules! call {
-            ($module:ident) => {{
-                let start = async || {
-                    let service = HttpService::start(
-                        self.env.clone(),
-                        |env| Box::pin($module::State::from_env(env)),
-                        |state, request| Box::pin($module::handle(state, request)),
-                    );
-                    service.await.expect("the function starts")
-                };
-                // Boxed: the arms of the match below share one stack.
-                Box::pin(async { self.functions.$module.get_or_init(start).await.answer(request).await }).await
-            }};
-        }
-        match function {
-            "analyze-document" => call!(analyze_document),
-            "create-liveness-session" => call!(create_liveness_session),
-            "create-profile" => call!(create_profile),
-            "create-upload" => call!(create_upload),
-            "delete-profile" => call!(delete_profile),
-            "get-delivery" => call!(get_delivery),
-            "get-liveness-results" => call!(get_liveness_results),
-            "get-profile" => call!(get_profile),
-            "get-settings" => call!(get_settings),
-            "health" => call!(health),
-            "issue-aws-credentials" => call!(issue_aws_credentials),
-            "issue-token" => call!(issue_token),
-            "list-deliveries" => call!(list_deliveries),
-            "not-found" => call!(not_found),
-            "record-status" => call!(record_status),
-            "record-verification" => call!(record_verification),
-            "resend-delivery" => call!(resend_delivery),
-            "submit-verification" => call!(submit_verification),
-            "update-profile" => call!(update_profile),
-            "verification-page" => call!(verification_page),
-            _ => panic!("no function {function}"),
-        }
-    }
 }
 
 /// A request that is being put together.
@@ -337,7 +283,7 @@ impl Ask<'_> {
             "isBase64Encoded": !self.body.is_empty(),
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
-        let response = self.app.call(&function, request).await;
+        let response = self.app.functions.call(&self.app.env, &function, request).await;
         let (parts, body) = response.into_parts();
         assert_eq!(parts.headers.get("x-request-id").unwrap(), &*request_id);
         let status = parts.status.as_u16();

@@ -11,10 +11,11 @@ mod receiver;
 mod shape;
 mod specimens;
 mod storage;
+mod waiting;
 
-pub use local::server::root;
+pub use local::process::root;
 
-pub use app::{Answer, App, Ask, Router, stand_ins};
+pub use app::{Answer, App, Ask, stand_ins};
 pub use form::{FormBody, JPEG, MP4, PNG};
 pub use moto::{Recorder, Secret, moto};
 pub use pocketbase::{own_server, settings, shared};
@@ -24,6 +25,8 @@ pub use receiver::{Received, Receiver, Reply};
 pub use shape::assert_shape;
 pub use specimens::{photo, selfie};
 pub use storage::{Storage, send_form};
+use template::Template;
+pub use waiting::{StoppedClock, eventually, within};
 
 pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
 pub const STATIC_KEY: &str = "your-secret-api-key-1";
@@ -32,6 +35,11 @@ pub const PUBLISHABLE_KEY: &str = "pk_development_partner_publishable";
 
 /// Takes the stand-in's key of AWS away.
 pub const NO_AWS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+
+/// template.yaml.
+pub fn template() -> Template {
+    Template::read(&template::path()).unwrap()
+}
 
 /// A name that no other test uses.
 pub fn unique(prefix: &str) -> String {

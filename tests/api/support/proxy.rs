@@ -1,7 +1,6 @@
 //! A proxy between the functions and PocketBase that counts what passes, and can misbehave.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,16 +9,16 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use tokio::net::TcpSocket;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::shared;
+use super::{shared, within};
 
 /// How the proxy treats calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mood {
     /// Passes them on.
     Honest,
-    /// Never answers.
+    /// Holds every call for ever.
     Silent,
     /// Answers with a page, as a proxy or a captive portal would.
     Html(u16),
@@ -41,7 +40,9 @@ pub enum Mood {
     LosingBatches,
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
-    /// Passes calls on, but stops for two seconds at one point of one.
+    /// Holds every call until [`Proxy::set`] is called, then passes it on.
+    Holding,
+    /// Holds one call at a point of it until [`Proxy::set`] is called, and passes other calls on.
     Pausing(Stage),
 }
 
@@ -65,6 +66,10 @@ struct Inner {
     mood: Arc<Mutex<Mood>>,
     calls: Arc<Mutex<Vec<String>>>,
     paused: Arc<Notify>,
+    /// Counts the calls of `set`, each of which releases what is held.
+    released: watch::Sender<usize>,
+    /// The number of calls that are under way.
+    under_way: watch::Sender<usize>,
 }
 
 pub struct Proxy {
@@ -91,19 +96,29 @@ impl Proxy {
             mood: Arc::new(Mutex::new(Mood::Honest)),
             calls: Arc::default(),
             paused: Arc::default(),
+            released: watch::Sender::new(0),
+            under_way: watch::Sender::new(0),
         };
         let router = Router::new().fallback(pass).with_state(inner.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, inner }
     }
 
+    /// Changes the mood, and releases calls that are held.
     pub fn set(&self, mood: Mood) {
         *self.inner.mood.lock().unwrap() = mood;
+        self.inner.released.send_modify(|times| *times += 1);
     }
 
     /// Waits until a call is being held.
     pub async fn paused(&self) {
-        self.inner.paused.notified().await;
+        within("a call that the proxy holds", self.inner.paused.notified()).await;
+    }
+
+    /// Waits until no call is under way: PocketBase has answered what was passed on, and callers that are gone have been noticed.
+    pub async fn idle(&self) {
+        let mut under_way = self.inner.under_way.subscribe();
+        within("the end of all calls in the proxy", under_way.wait_for(|calls| *calls == 0)).await.unwrap();
     }
 
     /// The calls since the last time this was asked, as `METHOD /path`.
@@ -112,10 +127,28 @@ impl Proxy {
     }
 }
 
+/// A call that is under way, until it is dropped.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn new(calls: &watch::Sender<usize>) -> Self {
+        calls.send_modify(|calls| *calls += 1);
+        Self(calls.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|calls| *calls -= 1);
+    }
+}
+
 impl Inner {
     async fn pause(&self) {
+        let mut released = self.released.subscribe();
         self.paused.notify_one();
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // It fails when the proxy is gone, and then nobody waits for the call any more.
+        let _ = released.changed().await;
     }
 
     /// A body that is passed on as it comes, with a pause after so many bytes.
@@ -143,6 +176,7 @@ fn cut() -> Response {
 }
 
 async fn pass(State(inner): State<Inner>, request: Request) -> Response {
+    let under_way = UnderWay::new(&inner.under_way);
     let (parts, body) = request.into_parts();
     inner.calls.lock().unwrap().push(format!("{} {}", parts.method, parts.uri.path()));
     let mood = {
@@ -157,7 +191,12 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         now
     };
     match mood {
-        Mood::Silent => tokio::time::sleep(Duration::from_secs(60)).await,
+        // Until the caller hangs up, which ends this function.
+        Mood::Silent => {
+            inner.paused.notify_one();
+            std::future::pending().await
+        }
+        Mood::Holding => inner.pause().await,
         Mood::Html(status) => {
             let status = StatusCode::from_u16(status).unwrap();
             return (status, [(header::CONTENT_TYPE, "text/html")], "<h1>Hello, secret-of-the-upstream</h1>")
@@ -198,10 +237,13 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
     let is_batch = parts.uri.path() == "/api/batch";
     let (is_read, is_write) = (parts.method == Method::GET, parts.method == Method::PATCH);
     let request = inner.http.request(parts.method, url).headers(headers);
-    let sent = match mood {
-        Mood::Pausing(Stage::Writing(bytes)) if is_write => request.body(inner.halting(body, bytes)).send().await,
-        _ => request.body(to_bytes(body, usize::MAX).await.unwrap_or_default()).send().await,
+    let request = match mood {
+        Mood::Pausing(Stage::Writing(bytes)) if is_write => request.body(inner.halting(body, bytes)),
+        _ => request.body(to_bytes(body, usize::MAX).await.unwrap_or_default()),
     };
+    // A task of its own, which goes on when the caller hangs up: what has been passed on is done before the call is over.
+    let sent = tokio::spawn(async move { (request.send().await, under_way) });
+    let (sent, _under_way) = sent.await.unwrap();
     let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
     if mood == Mood::Behind(0)
         || is_write && mood == Mood::Pausing(Stage::Written)

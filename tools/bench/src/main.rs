@@ -13,7 +13,8 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use local::Error;
-use local::server::{Server, root};
+use local::process::root;
+use local::server::Server;
 use local::standins::StandIns;
 use reqwest::Client;
 use shared::env::Env;
@@ -122,13 +123,7 @@ async fn warm(binary: &str, event: &str, variables: &[(String, String)]) -> Resu
 }
 
 async fn long_lived_token(server: &Server, env: &Env) -> Result<String, Error> {
-    let superuser = server.superuser().await?;
-    let email = serde_json::Value::from(env.require("PB_USER_EMAIL")?);
-    let account = superuser.find("users", &format!("email={email}")).await?;
-    let id = account.first().and_then(|account| account.get("id")?.as_str()).unwrap_or_default();
-    let path = format!("/api/collections/users/impersonate/{id}");
-    let minted = superuser.call(reqwest::Method::POST, &path, Some(serde_json::json!({ "duration": 3_600 }))).await?;
-    Ok(minted.get("token").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+    server.superuser().await?.impersonate(env.require("PB_USER_EMAIL")?, Duration::from_secs(3_600)).await
 }
 
 async fn bare_pocketbase(server: &Server) -> Result<f64, Error> {

@@ -10,16 +10,16 @@ use shared::env::Env;
 
 use crate::Error;
 use crate::pocketbase::Superuser;
+use crate::settings::Addresses;
 
 /// Shows each step and its answer, and ends with the record as PocketBase holds it.
 ///
 /// # Errors
 /// When a step does not get the answer that the API promises.
-pub async fn run(api: &str, standins: &str, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
+pub async fn run(addresses: &Addresses, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
     let http =
         Client::builder().timeout(Duration::from_secs(60)).redirect(reqwest::redirect::Policy::none()).build()?;
-    let receiver = format!("http://127.0.0.1:{}", env.require("RECEIVER_PORT")?);
-    let demo = Demo { http, api, standins, receiver: &receiver, specimens };
+    let demo = Demo { http, addresses, specimens };
     let key = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()).unwrap_or_default();
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let user = format!("demo-{seconds}");
@@ -150,9 +150,7 @@ pub async fn run(api: &str, standins: &str, superuser: &Superuser, specimens: &P
 
 struct Demo<'a> {
     http: Client,
-    api: &'a str,
-    standins: &'a str,
-    receiver: &'a str,
+    addresses: &'a Addresses,
     specimens: &'a Path,
 }
 
@@ -163,13 +161,13 @@ impl Demo<'_> {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         println!("{method} {path}");
-        self.http.request(method, format!("{}{path}", self.api))
+        self.http.request(method, format!("{}{path}", self.addresses.api))
     }
 
     async fn expect(&self, status: u16, request: RequestBuilder) -> Result<Value, Error> {
         let response = request.send().await.map_err(|error| {
             Error::new(if error.is_connect() {
-                format!("nothing answers at {}: is `make run` running?", self.api)
+                format!("nothing answers at {}: is `make run` running?", self.addresses.api)
             } else {
                 error.to_string()
             })
@@ -183,7 +181,7 @@ impl Demo<'_> {
     /// What a person would do before the camera, the stand-in is told.
     async fn look_into_the_camera(&self, session: &str) -> Result<(), Error> {
         self.say("The person looks into the camera (the stand-in is told so).");
-        let url = format!("{}/simulate/face-liveness/{session}", self.standins);
+        let url = format!("{}/simulate/face-liveness/{session}", self.addresses.standins);
         println!("PUT {url}  live");
         let told = self.http.put(url).body("live").send().await?;
         if told.status().is_success() {
@@ -228,7 +226,7 @@ impl Demo<'_> {
     /// Waits until the receiver of the development stack has the webhook of a check.
     async fn wait_for_webhook(&self, check_id: &str) -> Result<(), Error> {
         for _ in 0..60 {
-            let received: Vec<Value> = self.http.get(self.receiver).send().await?.json().await?;
+            let received: Vec<Value> = self.http.get(&self.addresses.receiver).send().await?.json().await?;
             let found = received
                 .iter()
                 .find(|webhook| webhook.pointer("/body/check_id").and_then(Value::as_str) == Some(check_id));

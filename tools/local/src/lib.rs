@@ -1,34 +1,44 @@
-//! The development stack: its data ([`seed`]), what stands in for other services ([`standins`]) and for what AWS does
-//! on its own ([`triggers`]), a partner's endpoint ([`receiver`]), a walk through the API
-//! ([`demo`]), and passing servers for tests and measurements ([`server`]). Never shipped.
+//! The local stack of a developer's machine. Never shipped.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`stack`] | the processes of the Procfile |
+//! | [`gateway`], [`functions`], [`runtime_api`] | API Gateway and Lambda |
+//! | [`triggers`], [`storage`] | schedules, the event source of the queue; bucket and queue |
+//! | [`standins`], [`receiver`] | Rekognition, OpenAI and Fingerprint; a partner's webhook endpoint |
+//! | [`seed`], [`preflight`], [`ready`], [`demo`] | development data; checks before and after the start; a walk through the API |
+//! | [`server`], [`process`] | temporary servers for tests and benchmarks; child processes |
+//! | [`generate`] | the generated part of tests/Cargo.toml |
 
 pub mod demo;
-pub mod partner;
-pub mod pocketbase;
+pub mod functions;
+pub mod gateway;
+pub mod generate;
+pub mod preflight;
+pub mod process;
+pub mod ready;
 pub mod receiver;
+pub mod runtime_api;
 pub mod seed;
 pub mod server;
+pub mod settings;
+pub mod stack;
 pub mod standins;
 pub mod storage;
 pub mod triggers;
 
-/// What went wrong, in words for a developer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A server could not be talked to.
-    #[error("{0}")]
-    Http(#[from] reqwest::Error),
-    /// A setting is missing or malformed.
-    #[error("{0}")]
-    Config(#[from] shared::env::ConfigError),
-    /// Anything else.
-    #[error("{0}")]
-    Other(String),
-}
+use std::time::Duration;
 
-impl Error {
-    /// An error with this message.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self::Other(message.into())
-    }
+pub use admin::{Error, pocketbase};
+
+/// How long anything is waited for: enough on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Waits for a future, at most 120 s.
+///
+/// # Errors
+/// When it takes longer; the message names what was waited for.
+pub async fn within_limit<F: IntoFuture>(future: F, what: &str) -> Result<F::Output, Error> {
+    let timed_out = |_| Error::new(format!("waited {LIMIT:?} for {what}"));
+    tokio::time::timeout(LIMIT, future).await.map_err(timed_out)
 }

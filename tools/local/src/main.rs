@@ -1,20 +1,25 @@
-//! `local`: what the Makefile calls. `make help` lists it.
+//! `local`: the commands of the Makefile and the Procfile for the local stack.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use local::pocketbase::{Superuser, wait_for};
-use local::standins::{self, StandIns};
-use local::{Error, demo, partner, receiver, seed, storage, triggers};
-use shared::auth::TokenIssuer;
-use shared::auth::TokenClientSettings;
+use local::functions::{Functions, Output};
+use local::pocketbase::Superuser;
+use local::process::root;
+use local::settings::{Addresses, function_processes, function_variables};
+use local::standins::StandIns;
+use local::{Error, demo, gateway, generate, preflight, ready, receiver, seed, stack, triggers};
 use shared::env::Env;
+use template::Template;
 use tokio::net::TcpListener;
-use webhooks::WebhookPolicy;
+
+/// The lifetime of the token that spares the functions a sign-in by password at each start.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 #[derive(Parser)]
-#[command(about = "The development stack")]
+#[command(about = "The local stack")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -22,35 +27,30 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fill PocketBase with development data, wait for the API, and say what to try; then stay.
-    Ready,
-    /// Say what would keep the stack from starting: a setting, or a taken port.
+    /// Check the settings of all functions, and that the ports are free.
     Preflight,
-    /// Serve what stands in for Rekognition, OpenAI and Fingerprint.
+    /// Run the commands of the Procfile, and end all of them together.
+    Stack,
+    /// Serve the API: cargo-lambda's emulator with the routes of template.yaml.
+    Gateway,
+    /// Fill PocketBase with development data, and run the functions of target/debug.
+    Functions,
+    /// Serve the stand-ins of Rekognition, OpenAI and Fingerprint.
     StandIns,
-    /// Start functions as the queue and the schedules do in AWS.
+    /// Invoke functions as the queue and the schedules of template.yaml do.
     Triggers,
-    /// Receive webhooks as a partner would, and print them.
+    /// Receive webhooks as a partner does, verify and print them.
     Receiver,
-    /// Run a command with the stand-ins' variables, for each service that no variable names a real one of.
-    With {
-        /// The command and its arguments.
-        #[arg(trailing_var_arg = true, required = true)]
-        command: Vec<String>,
-    },
-    /// Add partners, and rotate and revoke their keys.
-    Partner {
-        #[command(subcommand)]
-        action: partner::Action,
-    },
-    /// Print a bearer token of the development client.
-    Token,
+    /// Wait for the stack, and print what to try.
+    Ready,
     /// Walk through the API and show each answer.
     Demo {
         /// The folder of the specimen images.
         #[arg(long, default_value = ".run/specimens")]
         specimens: PathBuf,
     },
+    /// Update the functions in tests/Cargo.toml from template.yaml.
+    Generate,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -66,120 +66,56 @@ async fn main() -> std::process::ExitCode {
 
 async fn run(command: Command, env: &Env) -> Result<(), Error> {
     match command {
-        Command::Ready => ready(env).await,
-        Command::Preflight => preflight(env),
-        Command::StandIns => {
-            let address = format!("127.0.0.1:{}", env.require("STANDINS_PORT")?);
-            let listener =
-                TcpListener::bind(&address).await.map_err(|error| Error::new(format!("{address}: {error}")))?;
-            StandIns::default().serve(listener).await
+        Command::Preflight => preflight::run(env).await,
+        Command::Stack => stack::run().await,
+        Command::Gateway => {
+            let mut emulator = gateway::command(env.require("API_PORT")?, &root().join(".run"))?;
+            Err(Error::new(emulator.exec().to_string()))
         }
-        Command::Triggers => triggers::run(&api_url(env), &moto_url(env)?).await,
+        Command::Functions => functions(env).await,
+        Command::StandIns => StandIns::default().serve(listen(env, "STANDINS_PORT").await?).await,
+        Command::Triggers => {
+            let Addresses { api, moto, .. } = Addresses::from_env(env)?;
+            triggers::run(&api, &moto).await
+        }
         Command::Receiver => {
-            let address = format!("127.0.0.1:{}", env.require("RECEIVER_PORT")?);
-            let listener =
-                TcpListener::bind(&address).await.map_err(|error| Error::new(format!("{address}: {error}")))?;
-            receiver::serve(listener, env.require("DEV_PARTNER_SIGNING_SECRET")?).await
+            receiver::serve(listen(env, "RECEIVER_PORT").await?, env.require("DEV_PARTNER_SIGNING_SECRET")?).await
         }
-        Command::With { command } => {
-            let (program, arguments) = command.split_first().ok_or_else(|| Error::new("no command"))?;
-            let variables = stand_in_variables(env)?;
-            Err(Error::new(std::process::Command::new(program).args(arguments).envs(variables).exec().to_string()))
+        Command::Ready => {
+            ready::run(env).await?;
+            // The stack ends when any of its processes ends.
+            std::future::pending().await
         }
-        Command::Partner { action } => {
-            let policy = WebhookPolicy::from_env(env)?;
-            println!("{}", partner::run(&superuser(env).await?, policy, &action).await?);
-            Ok(())
-        }
-        Command::Token => {
-            let clients = TokenClientSettings::from_env(env)?.clients;
-            let client = clients.first().ok_or_else(|| Error::new("no token client is configured"))?;
-            let token = TokenIssuer::from_env(env)?.issue(client, &client.scopes);
-            println!("{}", token.map_err(|error| Error::new(error.to_string()))?);
-            Ok(())
-        }
-        Command::Demo { specimens } => {
-            reqwest::get(api_url(env)).await.map_err(|_| {
-                Error::new(format!("nothing answers at {}: is `make run` running, and on this API_PORT?", api_url(env)))
-            })?;
-            let standins = format!("http://127.0.0.1:{}", env.require("STANDINS_PORT")?);
-            demo::run(&api_url(env), &standins, &superuser(env).await?, &specimens, env).await
-        }
+        Command::Demo { specimens } => run_demo(env, &specimens).await,
+        Command::Generate => generate::run(),
     }
 }
 
-async fn superuser(env: &Env) -> Result<Superuser, Error> {
-    let (email, password) = (env.require("PB_SUPERUSER_EMAIL")?, env.require("PB_SUPERUSER_PASSWORD")?);
-    Superuser::sign_in(env.require("POCKETBASE_URL")?, email, password).await
+async fn listen(env: &Env, port: &'static str) -> Result<TcpListener, Error> {
+    let address = format!("127.0.0.1:{}", env.require(port)?);
+    TcpListener::bind(&address).await.map_err(|error| Error::new(format!("{address}: {error}")))
 }
 
-fn stand_in_variables(env: &Env) -> Result<Vec<(&'static str, String)>, Error> {
-    let (standins, moto) = (format!("http://127.0.0.1:{}", env.require("STANDINS_PORT")?), moto_url(env)?);
-    let mut variables = standins::variables(env, &standins, &moto);
-    if variables.iter().any(|(name, _)| *name == "AWS_ENDPOINT_URL") {
-        variables
-            .extend([("UPLOADS_BUCKET", storage::BUCKET.to_owned()), ("WEBHOOK_QUEUE_URL", storage::queue_url(&moto))]);
+/// Seeds PocketBase, then runs the functions until this process ends.
+async fn functions(env: &Env) -> Result<(), Error> {
+    let superuser = Superuser::from_env(env).await?;
+    seed::seed(&superuser, env).await?;
+    let mut variables = function_variables(env)?;
+    // Each process would sign in by password, which costs PocketBase a bcrypt comparison of about 50 ms.
+    if env.get("PB_AUTH_TOKEN").is_none() && env.get("PB_AUTH_COLLECTION").is_none_or(|name| name == "users") {
+        let token = superuser.impersonate(env.require("PB_USER_EMAIL")?, TOKEN_LIFETIME).await?;
+        variables.push(("PB_AUTH_TOKEN".to_owned(), token));
     }
-    if env.get("FFMPEG_PATH").is_none() {
-        variables.push(("FFMPEG_PATH", local::server::root().join(".venv/bin/ffmpeg").display().to_string()));
-    }
-    Ok(variables)
-}
-
-fn moto_url(env: &Env) -> Result<String, Error> {
-    Ok(format!("http://127.0.0.1:{}", env.require("MOTO_PORT")?))
-}
-
-fn api_url(env: &Env) -> String {
-    format!("http://127.0.0.1:{}", env.get("API_PORT").unwrap_or("3000"))
-}
-
-fn preflight(env: &Env) -> Result<(), Error> {
-    for name in ["API_PORT", "PB_PORT", "STANDINS_PORT", "MOTO_PORT", "RECEIVER_PORT"] {
-        let port = env.require(name)?;
-        let address = format!("127.0.0.1:{port}");
-        std::net::TcpListener::bind(&address).map_err(|error| {
-            Error::new(format!("cannot listen on {address} ({error}); is an earlier stack still running? Or choose another: {name}=… make run"))
-        })?;
-    }
-    Ok(())
-}
-
-async fn ready(env: &Env) -> Result<(), Error> {
-    seed::seed(&superuser(env).await?, env).await?;
-    let moto = moto_url(env)?;
-    wait_for(&reqwest::Client::new(), &format!("{moto}/moto-api/")).await?;
-    storage::make_bucket(&moto).await?;
-    storage::make_queue(&moto).await?;
-    let api = api_url(env);
-    wait_for(&reqwest::Client::new(), &api).await?;
-    let pocketbase = env.require("POCKETBASE_URL")?;
-    let (email, password) = (env.require("PB_SUPERUSER_EMAIL")?, env.require("PB_SUPERUSER_PASSWORD")?);
-    println!("Ready.");
-    println!("  API         {api}");
-    println!("  PocketBase  {pocketbase}/_/  ({email} / {password})");
-    let stood_in = stand_in_variables(env)?;
-    let is_stood_in = |name| stood_in.iter().any(|(variable, _)| *variable == name);
-    for (service, variable) in
-        [("AWS", "AWS_ACCESS_KEY_ID"), ("OpenAI", "OPENAI_API_KEY"), ("Fingerprint", "FINGERPRINT_SECRET_KEY")]
-    {
-        let which = if is_stood_in(variable) { "a stand-in (its key is not set in .env)" } else { "the real one" };
-        println!("  {service:<11} {which}");
-    }
-    println!("Try, in another terminal:");
-    let defaults = [("API_PORT", "3000"), ("PB_PORT", "8090"), ("STANDINS_PORT", "8091")];
-    let moved =
-        defaults.iter().filter_map(|(name, default)| Some((name, env.get(name)?)).filter(|(_, port)| port != default));
-    let ports: String = moved.map(|(name, port)| format!("{name}={port} ")).collect();
-    println!("  {ports}make demo     walks through the API and shows each answer");
-    println!("  curl -H \"Authorization: Bearer $(make -s token)\" {api}/");
-    if let Some(key) = env.get("VALID_API_KEYS").and_then(|keys| keys.split(',').next()) {
-        println!("  curl -H 'x-api-key: {key}' {api}/api/profiles/{}", seed::SPECIMEN_PROFILE);
-    }
-    if let Some(key) = env.get("DEV_PARTNER_PUBLISHABLE_KEY") {
-        println!("  in a browser: {api}/verif/?api_key={key}&user_identifier=somebody");
-    }
-    println!("Webhooks of the development partner are printed here. Ctrl-C stops everything.");
-    // The supervisor ends the stack when any of its processes ends, so this one stays.
+    let template = Template::read(&template::path()).map_err(|error| Error::new(error.to_string()))?;
+    let functions = gateway::functions(&template, function_processes(env)?);
+    let functions = Functions::start(&Addresses::from_env(env)?.api, &functions, variables, Output::Show).await?;
+    functions.ready().await?;
     std::future::pending().await
+}
+
+async fn run_demo(env: &Env, specimens: &Path) -> Result<(), Error> {
+    let addresses = Addresses::from_env(env)?;
+    let unreachable = format!("nothing answers at {}: is `make run` running, and on this API_PORT?", addresses.api);
+    reqwest::get(&addresses.api).await.map_err(|_| Error::new(unreachable))?;
+    demo::run(&addresses, &Superuser::from_env(env).await?, specimens, env).await
 }

@@ -1,47 +1,75 @@
-//! What starts functions in AWS besides the gateway: the queue's event source and the schedules.
+//! Invocation of functions by queue and schedule, as template.yaml says.
 
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use futures_util::future::join_all;
 use reqwest::Client as Http;
 use serde_json::{Value, json};
+use template::{Source, Template};
 use tokio::time::{Instant, interval, sleep};
 
-use crate::Error;
 use crate::storage::{make_queue, queue_client};
+use crate::{Error, within_limit};
 
-/// The schedules, as in template.yaml.
-const SCHEDULES: [(&str, Duration); 2] =
-    [("sweep-webhooks", Duration::from_secs(60)), ("enforce-retention", Duration::from_secs(24 * 3_600))];
-
-/// How long a message is hidden while it is being handled.
+/// How long a message is hidden from other receivers while it is handled.
 const VISIBILITY_SECONDS: i32 = 60;
 
 /// How long a poll of the queue waits for messages.
 const POLL_SECONDS: i32 = 5;
 
-/// Starts functions by queue and schedule until the process ends.
+/// How long the first invocation by a schedule waits at most: the stack is still starting.
+const FIRST_DELAY: Duration = Duration::from_secs(20);
+
+/// Invokes functions until the process ends.
 ///
 /// # Errors
-/// When the queue cannot be made.
+/// When a schedule in template.yaml is not understood, or the queue cannot be created.
 pub async fn run(api: &str, moto: &str) -> Result<(), Error> {
+    let template = Template::read(&template::path()).map_err(|error| Error::new(error.to_string()))?;
+    let (mut schedules, mut consumers) = (Vec::new(), Vec::new());
+    for trigger in template.triggers {
+        match trigger.source {
+            Source::Schedule(expression) => schedules.push((trigger.binary, period(&expression)?)),
+            Source::Queue(_) => consumers.push(trigger.binary),
+        }
+    }
     let (http, client) = (Http::new(), queue_client(moto));
-    let queue = loop {
+    let queue = within_limit(created_queue(moto), &format!("moto at {moto}")).await?;
+    let schedules = schedules.iter().map(|(function, every)| schedule(&http, api, function, *every));
+    let consumers = consumers.iter().map(|function| event_source(&http, &client, api, &queue, function));
+    tokio::join!(join_all(schedules), join_all(consumers));
+    Ok(())
+}
+
+/// The period of a schedule expression: `rate(5 minutes)`.
+fn period(expression: &str) -> Result<Duration, Error> {
+    let rate = expression.strip_prefix("rate(").and_then(|rest| rest.strip_suffix(')'));
+    let (number, unit) = rate.and_then(|rate| rate.split_once(' ')).unwrap_or_default();
+    let seconds = match unit.trim_end_matches('s') {
+        "minute" => Some(60),
+        "hour" => Some(3_600),
+        "day" => Some(24 * 3_600),
+        _ => None,
+    };
+    let number = number.parse::<u64>().ok().filter(|number| (1..=1_000).contains(number));
+    let period = number.zip(seconds).map(|(number, seconds)| Duration::from_secs(number * seconds));
+    period.ok_or_else(|| Error::new(format!("template.yaml: the schedule {expression:?} is not understood")))
+}
+
+/// The URL of the queue, as soon as moto answers.
+async fn created_queue(moto: &str) -> String {
+    loop {
         match make_queue(moto).await {
-            Ok(queue) => break queue,
-            // It is still starting.
+            Ok(queue) => return queue,
             Err(_) => sleep(Duration::from_millis(500)).await,
         }
-    };
-    let [sweep, retention] = SCHEDULES.map(|(function, every)| schedule(&http, api, function, every));
-    tokio::join!(sweep, retention, event_source(&http, &client, api, &queue));
-    Ok(())
+    }
 }
 
 async fn schedule(http: &Http, api: &str, function: &str, every: Duration) {
     let mut ticks = interval(every);
-    // The first comes at once, and the API may not be there yet.
-    ticks.reset_at(Instant::now() + Duration::from_secs(20).min(every));
+    ticks.reset_at(Instant::now() + FIRST_DELAY.min(every));
     loop {
         ticks.tick().await;
         let event =
@@ -52,17 +80,17 @@ async fn schedule(http: &Http, api: &str, function: &str, every: Duration) {
     }
 }
 
-async fn event_source(http: &Http, client: &Client, api: &str, queue: &str) {
+async fn event_source(http: &Http, client: &Client, api: &str, queue: &str, function: &str) {
     loop {
-        if let Err(error) = bring(http, client, api, queue).await {
-            eprintln!("deliver-webhook: {error}");
+        if let Err(error) = poll(http, client, api, queue, function).await {
+            eprintln!("{function}: {error}");
             sleep(Duration::from_secs(2)).await;
         }
     }
 }
 
-/// Waits for messages, brings them, and deletes those that are not said to have failed.
-async fn bring(http: &Http, client: &Client, api: &str, queue: &str) -> Result<(), Error> {
+/// Waits for messages, invokes the function with them, and deletes those that it does not report as failed.
+async fn poll(http: &Http, client: &Client, api: &str, queue: &str, function: &str) -> Result<(), Error> {
     let request = client.receive_message().queue_url(queue).max_number_of_messages(10);
     let request = request.wait_time_seconds(POLL_SECONDS).visibility_timeout(VISIBILITY_SECONDS);
     let received = request.send().await.map_err(|error| Error::new(format!("SQS: {error}")))?;
@@ -81,7 +109,7 @@ async fn bring(http: &Http, client: &Client, api: &str, queue: &str) -> Result<(
         })
     };
     let records: Vec<_> = messages.iter().map(record).collect();
-    let answer = invoke(http, api, "deliver-webhook", &json!({ "Records": records })).await?;
+    let answer = invoke(http, api, function, &json!({ "Records": records })).await?;
     let failures = answer.get("batchItemFailures").and_then(Value::as_array).cloned().unwrap_or_default();
     let failed: Vec<_> = failures.iter().filter_map(|failure| failure.get("itemIdentifier")?.as_str()).collect();
     for message in &messages {
@@ -104,4 +132,20 @@ async fn invoke(http: &Http, api: &str, function: &str, event: &Value) -> Result
         return Err(Error::new(format!("{status} {answer}")));
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_schedule_expression_is_a_period() {
+        let seconds = |expression| period(expression).map(|period| period.as_secs()).ok();
+        assert_eq!(
+            ["rate(1 minute)", "rate(5 minutes)", "rate(1 day)"].map(seconds),
+            [Some(60), Some(300), Some(86_400)]
+        );
+        assert_eq!(["rate(0 minutes)", "rate(1 year)", "cron(0 8 * * ? *)", ""].map(seconds), [None; 4]);
+    }
 }
