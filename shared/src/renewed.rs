@@ -1,10 +1,11 @@
 //! What a function works with, made once and again when the secret has changed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::config::Env;
 use crate::http::StartError;
