@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::Error;
 
+/// How long a server may take to come up.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
 /// A superuser's session.
 pub struct Superuser {
     http: Client,
@@ -15,19 +18,32 @@ pub struct Superuser {
 }
 
 impl Superuser {
-    /// Signs in, waiting up to 30 s for PocketBase to come up.
+    /// Signs in, waiting up to two minutes for PocketBase to come up.
     ///
     /// # Errors
     /// When it does not come up or refuses.
     pub async fn sign_in(url: &str, email: &str, password: &str) -> Result<Self, Error> {
-        let http = Client::builder().timeout(Duration::from_secs(10)).build()?;
-        wait_for(&http, &format!("{url}/api/health")).await?;
-        let mut superuser = Self { http, url: url.to_owned(), token: String::new() };
+        let mut superuser = Self::with_token(url, String::new()).await?;
         let credentials = json!({ "identity": email, "password": password });
         let path = "/api/collections/_superusers/auth-with-password";
         let answer = superuser.call(Method::POST, path, Some(credentials)).await?;
         superuser.token = answer.get("token").and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(superuser)
+    }
+
+    /// A session by a token from before, once PocketBase has come up.
+    ///
+    /// # Errors
+    /// When it does not come up in two minutes.
+    pub async fn with_token(url: &str, token: String) -> Result<Self, Error> {
+        let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
+        wait_for(&http, &format!("{url}/api/health")).await?;
+        Ok(Self { http, url: url.to_owned(), token })
+    }
+
+    /// The token of this session.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// Calls PocketBase's API.
@@ -71,16 +87,16 @@ impl Superuser {
     }
 }
 
-/// Waits up to 30 s for a server to answer anything at all.
+/// Waits up to two minutes for a server to answer anything at all.
 ///
 /// # Errors
 /// When it does not.
 pub async fn wait_for(http: &Client, url: &str) -> Result<(), Error> {
-    for _ in 0..300 {
-        if http.get(url).send().await.is_ok() {
-            return Ok(());
+    let answers = async {
+        while http.get(url).send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err(Error::new(format!("nothing answers at {url}")))
+    };
+    let answered = tokio::time::timeout(START_LIMIT, answers).await;
+    answered.map_err(|_| Error::new(format!("nothing answered at {url} in {} s", START_LIMIT.as_secs())))
 }

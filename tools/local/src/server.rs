@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use shared::config::Env;
 use tempfile::TempDir;
@@ -25,6 +26,8 @@ pub struct Server {
     migrations: PathBuf,
     folder: TempDir,
     process: Option<Child>,
+    /// The token of the superuser's session, which also holds after a restart and on a copy of the data.
+    superuser_token: OnceLock<String>,
 }
 
 /// The root of the workspace.
@@ -84,13 +87,30 @@ impl Server {
     /// # Errors
     /// When PocketBase does not start.
     pub fn on(folder: TempDir, address: &'static str, migrations: &Path) -> Result<Self, Error> {
-        let port = free_port()?;
-        let url = format!("http://127.0.0.1:{port}");
-        let mut server = Self { url, port, address, migrations: migrations.to_owned(), folder, process: None };
+        let mut server = Self::at_rest(folder, address, migrations)?;
         server.run("migrate", &["up"])?;
         server.run("superuser", &["upsert", SUPERUSER_EMAIL, SUPERUSER_PASSWORD])?;
         server.up()?;
         Ok(server)
+    }
+
+    /// A server on a copy of the data folder of another server, which had the project's schema, and the token of that
+    /// server's superuser.
+    ///
+    /// # Errors
+    /// When PocketBase does not start.
+    pub fn on_copy(folder: TempDir, address: &'static str, superuser_token: &str) -> Result<Self, Error> {
+        let mut server = Self::at_rest(folder, address, &root().join("pocketbase/migrations"))?;
+        server.superuser_token = OnceLock::from(superuser_token.to_owned());
+        server.up()?;
+        Ok(server)
+    }
+
+    fn at_rest(folder: TempDir, address: &'static str, migrations: &Path) -> Result<Self, Error> {
+        let port = free_port()?;
+        let url = format!("http://127.0.0.1:{port}");
+        let (migrations, superuser_token) = (migrations.to_owned(), OnceLock::new());
+        Ok(Self { url, port, address, migrations, folder, process: None, superuser_token })
     }
 
     fn run(&self, command: &str, arguments: &[&str]) -> Result<(), Error> {
@@ -117,7 +137,13 @@ impl Server {
     /// # Errors
     /// When it does not come up.
     pub async fn superuser(&self) -> Result<Superuser, Error> {
-        Superuser::sign_in(&self.url, SUPERUSER_EMAIL, SUPERUSER_PASSWORD).await
+        if let Some(token) = self.superuser_token.get() {
+            return Superuser::with_token(&self.url, token.clone()).await;
+        }
+        let superuser = Superuser::sign_in(&self.url, SUPERUSER_EMAIL, SUPERUSER_PASSWORD).await?;
+        // Somebody else may have been faster; their token is as good.
+        let _ = self.superuser_token.set(superuser.token().to_owned());
+        Ok(superuser)
     }
 
     /// The settings of a function that signs in as the superuser.
