@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, App, FormBody, JPEG, Mood, PUBLISHABLE_KEY, Proxy, Router, SECRET_KEY, STATIC_KEY, Stage, Storage, moto,
-    shared, unique,
+    shared, stand_ins, unique,
 };
 
 /// The kinds of caller, in the order of the table's columns.
@@ -462,10 +462,10 @@ async fn a_decision_made_while_a_flow_token_is_writing_stands() {
             let form = FormBody::new().text("verification_status", "verified");
             let decided = app.patch(&format!("/api/profiles/{id}")).bearer(&token).form(form).send().await;
             assert_eq!(decided.status, 200);
+            proxy.set(Mood::Honest);
         };
         let write = call_with(&slow, route, &id, &session, Some(("authorization", &flow)));
         let (answer, ()) = futures_util::join!(write, decide);
-        proxy.set(Mood::Honest);
         assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile already decided")), "{route}");
         let profile = app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await;
         assert_eq!(profile.body["data"]["status"], "verified", "{route}");
@@ -488,9 +488,9 @@ async fn an_entry_of_a_flow_token_is_not_the_last_word_beside_a_partners_decisio
     let decide = async {
         proxy.paused().await;
         record("rejected").await;
+        proxy.set(Mood::Honest);
     };
     futures_util::join!(call(&slow, route, &id, Some(("authorization", &flow))), decide);
-    proxy.set(Mood::Honest);
     let status = async || app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await.text("/data/status");
     assert_eq!(status().await, "rejected");
     assert_eq!(call(&app, route, &id, Some(("authorization", &flow))).await.status, 409);
@@ -509,15 +509,19 @@ async fn record_status(app: &App, token: &str, id: &str, status: &str) {
 /// Asking other services takes seconds, and whoever decides in them, in whatever way, has decided.
 #[tokio::test]
 async fn a_decision_made_while_other_services_are_asked_stands() {
-    let app = App::new().await;
+    let (_standins, url) = stand_ins();
+    let fingerprint = Proxy::to(&url).await;
+    let app = App::with(&[("FINGERPRINT_BASE_URL", &fingerprint.url)]).await;
     let token = app.token("postman").await;
     let (id, flow) = app.profile("postman").await;
     let session = app.session(&flow, "live").await;
-    let form = verification_form(&session).text("fingerprint", "slow.1");
+    let form = verification_form(&session).text("fingerprint", "good.1");
+    fingerprint.set(Mood::Holding);
     let verify = app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(form).send();
     let decide = async {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        fingerprint.paused().await;
         record_status(&app, &token, &id, "rejected").await;
+        fingerprint.set(Mood::Honest);
     };
     let (answer, ()) = futures_util::join!(verify, decide);
     assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile already decided")));

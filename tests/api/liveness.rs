@@ -1,11 +1,12 @@
 //! Face Liveness sessions: one for each request, its caller's alone, and believed only for what AWS said.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, App, FormBody, JPEG, Mood, NO_AWS, Proxy, STATIC_KEY, shared};
+use crate::support::{Answer, App, Clock, FormBody, JPEG, Mood, NO_AWS, Proxy, STATIC_KEY, shared};
 
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
@@ -172,7 +173,7 @@ async fn simultaneous_first_readers_are_all_answered_and_one_outcome_is_kept() {
 #[tokio::test]
 async fn a_result_that_could_not_be_kept_is_read_again() {
     let proxy = Proxy::new().await;
-    let app = App::behind(&proxy, &[("PB_TIMEOUT_MS", "1000")]).await;
+    let app = App::behind(&proxy, &[]).await;
     let (_, flow) = app.profile("postman").await;
     let session = app.session(&flow, "live").await;
     results(&app, &flow, UNKNOWN).await;
@@ -353,6 +354,9 @@ async fn a_partners_claim_that_cannot_be_checked_is_stored_as_one() {
     assert!(records.iter().all(|record| record["liveness_verified"] == false && record["liveness_session"] == ""));
 }
 
+/// How long an answer of AWS is waited for.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What AWS may do to us, on each route that asks it.
 #[tokio::test]
 async fn the_failures_of_aws_are_told_apart() {
@@ -375,12 +379,28 @@ async fn the_failures_of_aws_are_told_apart() {
             let attempts = if ["denied", "malformed"].contains(&trouble) { 1 } else { 2 };
             assert!(app.standins.trouble(operation, trouble, attempts));
             app.standins.requests();
-            let answer = match route {
-                "create" => create(&app, &flow, None).await,
-                "results" => results(&app, &flow, &session).await,
-                _ => verify(&app, &flow, &id, claim(&session, "95.5", "live")).await,
+            let ask = async {
+                match route {
+                    "create" => create(&app, &flow, None).await,
+                    "results" => results(&app, &flow, &session).await,
+                    _ => verify(&app, &flow, &id, claim(&session, "95.5", "live")).await,
+                }
             };
-            assert_eq!(calls_of(&app, operation).len(), attempts, "{trouble} {route}");
+            let (answer, made) = if trouble == "slow" {
+                let clock = Clock::stopped();
+                let time = async {
+                    for _ in 0..attempts {
+                        let call = async || calls_of(&app, operation).pop();
+                        clock.advance_until("an attempt", call).await;
+                        clock.advance(ATTEMPT_TIMEOUT).await;
+                    }
+                };
+                let (answer, ()) = tokio::join!(ask, time);
+                (answer, attempts + calls_of(&app, operation).len())
+            } else {
+                (ask.await, calls_of(&app, operation).len())
+            };
+            assert_eq!(made, attempts, "{trouble} {route}");
             assert_eq!((answer.status, &answer.body["error"]), (status, &json!(error)), "{trouble} {route}");
             assert!(!answer.body.to_string().contains("stand-in"), "no word of AWS's: {answer:?}");
             assert_eq!(!answer.header("retry-after").is_empty(), status == 429, "{trouble} {route}");

@@ -11,6 +11,7 @@ mod receiver;
 mod shape;
 mod specimens;
 mod storage;
+mod waiting;
 
 pub use local::server::root;
 
@@ -24,6 +25,7 @@ pub use receiver::{Received, Receiver, Reply};
 pub use shape::assert_shape;
 pub use specimens::{photo, selfie};
 pub use storage::{Storage, send_form};
+pub use waiting::{Clock, eventually, within};
 
 pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
 pub const STATIC_KEY: &str = "your-secret-api-key-1";

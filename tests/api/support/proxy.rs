@@ -1,7 +1,6 @@
 //! A proxy between the functions and PocketBase that counts what passes, and can misbehave.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,16 +9,16 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use tokio::net::TcpSocket;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::shared;
+use super::{shared, within};
 
 /// How the proxy treats calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mood {
     /// Passes them on.
     Honest,
-    /// Never answers.
+    /// Holds every call for ever.
     Silent,
     /// Answers with a page, as a proxy or a captive portal would.
     Html(u16),
@@ -41,7 +40,9 @@ pub enum Mood {
     LosingBatches,
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
-    /// Passes calls on, but stops for two seconds at one point of one.
+    /// Holds every call until [`Proxy::set`] is called, then passes it on.
+    Holding,
+    /// Holds one call at a point of it until [`Proxy::set`] is called, and passes other calls on.
     Pausing(Stage),
 }
 
@@ -65,6 +66,8 @@ struct Inner {
     mood: Arc<Mutex<Mood>>,
     calls: Arc<Mutex<Vec<String>>>,
     paused: Arc<Notify>,
+    /// Counts the calls of `set`, each of which releases what is held.
+    released: watch::Sender<usize>,
 }
 
 pub struct Proxy {
@@ -91,19 +94,22 @@ impl Proxy {
             mood: Arc::new(Mutex::new(Mood::Honest)),
             calls: Arc::default(),
             paused: Arc::default(),
+            released: watch::Sender::new(0),
         };
         let router = Router::new().fallback(pass).with_state(inner.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, inner }
     }
 
+    /// Changes the mood, and releases calls that are held.
     pub fn set(&self, mood: Mood) {
         *self.inner.mood.lock().unwrap() = mood;
+        self.inner.released.send_modify(|times| *times += 1);
     }
 
     /// Waits until a call is being held.
     pub async fn paused(&self) {
-        self.inner.paused.notified().await;
+        within("a call that the proxy holds", self.inner.paused.notified()).await;
     }
 
     /// The calls since the last time this was asked, as `METHOD /path`.
@@ -114,8 +120,10 @@ impl Proxy {
 
 impl Inner {
     async fn pause(&self) {
+        let mut released = self.released.subscribe();
         self.paused.notify_one();
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // It fails when the proxy is gone, and then nobody waits for the call any more.
+        let _ = released.changed().await;
     }
 
     /// A body that is passed on as it comes, with a pause after so many bytes.
@@ -157,7 +165,12 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         now
     };
     match mood {
-        Mood::Silent => tokio::time::sleep(Duration::from_secs(60)).await,
+        // Until the caller hangs up, which ends this function.
+        Mood::Silent => {
+            inner.paused.notify_one();
+            std::future::pending().await
+        }
+        Mood::Holding => inner.pause().await,
         Mood::Html(status) => {
             let status = StatusCode::from_u16(status).unwrap();
             return (status, [(header::CONTENT_TYPE, "text/html")], "<h1>Hello, secret-of-the-upstream</h1>")
