@@ -1,11 +1,13 @@
 //! Submissions: what is compared, what follows from it, what is written, and what is refused.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, photo, root, selfie,
-    shared, stand_ins, unique,
+    Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, eventually, photo,
+    root, selfie, shared, stand_ins, unique,
 };
 
 /// The function has its role's key, which calls S3 and says nothing of Rekognition.
@@ -16,7 +18,7 @@ struct Bench {
     storage: Storage,
     id: String,
     flow: String,
-    _clock: Clock,
+    clock: Clock,
 }
 
 impl Bench {
@@ -28,7 +30,7 @@ impl Bench {
         let storage = Storage::new().await;
         let app = App::with(&[&storage.variables()[..], own].concat()).await;
         let (id, flow) = app.profile("postman").await;
-        Self { app, storage, id, flow, _clock: Clock::slow() }
+        Self { app, storage, id, flow, clock: Clock::slow() }
     }
 
     /// Sends a person's video and a photo, in the request itself, with the flow token.
@@ -215,7 +217,14 @@ async fn a_model_that_fails_decides_nothing_and_the_same_submission_works_afterw
     for (operation, trouble, times) in troubles.into_iter().chain([("CompareFaces", "failing", 9)]) {
         let app = if trouble == "slow" { &hurried } else { &bench.app };
         assert!(app.standins.trouble(operation, trouble, times));
-        let answer = app.post("/verif/submit").bearer(&bench.flow).form(form()).send().await;
+        let send = app.post("/verif/submit").bearer(&bench.flow).form(form()).send();
+        let time = async {
+            if trouble == "slow" {
+                eventually("a question to the model", async || app.standins.requests().pop()).await;
+                bench.clock.advance(Duration::from_secs(1)).await;
+            }
+        };
+        let (answer, ()) = tokio::join!(send, time);
         let error = answer.text("/error");
         assert_eq!((answer.status, &*error), (500, "Verification processing failed"), "{trouble} {answer:?}");
         let superuser = shared().await.superuser().await.unwrap();
