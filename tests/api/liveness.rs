@@ -1,4 +1,4 @@
-//! Face Liveness sessions: one for each request, its caller's alone, and believed only for what AWS said.
+//! Face Liveness: sessions, their owners, and results as AWS gave them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -88,7 +88,7 @@ async fn an_idempotency_key_has_limits() {
 }
 
 #[tokio::test]
-async fn a_person_has_so_many_sessions_a_day_however_many_they_ask_for_at_once() {
+async fn sessions_are_limited_per_day_also_when_simultaneous() {
     let app = App::with(&[("MAX_LIVENESS_SESSIONS", "6")]).await;
     let (_, flow) = app.profile("postman").await;
     let answers = join_all((0..15).map(|_| create(&app, &flow, None))).await;
@@ -169,7 +169,7 @@ async fn simultaneous_first_readers_are_all_answered_and_one_outcome_is_kept() {
     assert!(record["reference_image"].as_str().unwrap().ends_with(".jpg"));
 }
 
-/// An outcome that PocketBase could not keep was not told either, and the next reader gets it.
+/// A result that PocketBase could not store is not returned, and read again for the next request.
 #[tokio::test]
 async fn a_result_that_could_not_be_kept_is_read_again() {
     let proxy = Proxy::new().await;
@@ -249,7 +249,7 @@ async fn a_session_answers_to_its_team_and_to_its_profile() {
 async fn a_verification_holds_what_aws_said() {
     let app = App::new().await;
     let (id, flow) = app.profile("postman").await;
-    // The results have been read, and have not.
+    // With results that were read before, and without.
     for is_read in [true, false] {
         let session = app.session(&flow, "91.2345").await;
         if is_read {
@@ -313,7 +313,7 @@ async fn a_browser_needs_a_session_of_its_own_profile() {
 }
 
 #[tokio::test]
-async fn a_session_vouches_once_however_many_ask_at_once() {
+async fn a_session_is_used_for_one_verification_also_when_simultaneous() {
     let app = App::new().await;
     let (id, flow) = app.profile("postman").await;
     let (other, _) = app.profile("postman").await;
@@ -335,7 +335,7 @@ async fn a_session_vouches_once_however_many_ask_at_once() {
 }
 
 #[tokio::test]
-async fn a_partners_claim_that_cannot_be_checked_is_stored_as_one() {
+async fn a_claim_of_a_partner_that_cannot_be_checked_is_stored_as_unverified() {
     let app = App::new().await;
     let (id, _) = app.profile("postman").await;
     let token = app.token("postman").await;
@@ -354,10 +354,10 @@ async fn a_partners_claim_that_cannot_be_checked_is_stored_as_one() {
     assert!(records.iter().all(|record| record["liveness_verified"] == false && record["liveness_session"] == ""));
 }
 
-/// How long an answer of AWS is waited for.
+/// The time limit of one attempt of a call to AWS.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What AWS may do to us, on each route that asks it.
+/// Each kind of failure of AWS, on each route that calls it.
 #[tokio::test]
 async fn the_failures_of_aws_are_told_apart() {
     let app = App::new().await;
@@ -412,7 +412,7 @@ async fn the_failures_of_aws_are_told_apart() {
 }
 
 #[tokio::test]
-async fn nobody_where_aws_should_be_is_504_and_one_throttled_attempt_is_not_noticed() {
+async fn unreachable_aws_is_504_and_one_throttled_attempt_is_retried() {
     let app = App::new().await;
     let token = app.token("postman").await;
     assert!(app.standins.trouble("CreateFaceLivenessSession", "throttled", 1));

@@ -1,4 +1,4 @@
-//! `SECRETS_ARN`: one secret of Secrets Manager, read when a process starts, when it is old, and when it is found to be wrong.
+//! `SECRETS_ARN`: the secret in Secrets Manager, read at start, after its time to live, and when a credential is refused.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{App, Clock, Recorder, STATIC_KEY, Secret, moto, own_server, unique, variables};
 
-/// Every secret that the functions know, as the tests set them.
+/// All secret settings, with the values of the tests.
 fn secret(more: &Value) -> Value {
     let names = ["PB_USER_EMAIL", "PB_USER_PASSWORD", "JWT_SECRET", "VALID_API_KEYS"];
     let mut secret: Value = variables("")
@@ -23,7 +23,7 @@ fn secret(more: &Value) -> Value {
     secret
 }
 
-/// Functions that are given no secret but by its ARN.
+/// Functions whose secret settings come from the secret only.
 async fn app_with(secret: &Secret, pocketbase: &str, endpoint: &str, own: &[(&str, &str)]) -> App {
     let none = ["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"]
         .map(|name| (name, ""));
@@ -31,11 +31,11 @@ async fn app_with(secret: &Secret, pocketbase: &str, endpoint: &str, own: &[(&st
     App::at(pocketbase, &[&none[..], &given, own].concat())
 }
 
-/// How long a process waits before it reads the secret again, and a little more.
+/// The shortest time between two reads of the secret, and a little more.
 const REREAD_PAUSE: Duration = Duration::from_millis(5_100);
 
 #[tokio::test]
-async fn what_is_in_the_secret_need_not_be_in_the_variables() {
+async fn settings_are_read_from_the_secret() {
     let recorder = Recorder::new().await;
     let secret = Secret::new(&secret(&json!({ "OPENAI_API_KEY": "of-the-secret", "AWS_ACCESS_KEY_ID": "AKIAOFTHESECRET", "AWS_SECRET_ACCESS_KEY": "s" }))).await;
     // Lambda's own key, which belongs to the function's role.
@@ -59,7 +59,7 @@ async fn what_is_in_the_secret_need_not_be_in_the_variables() {
     assert_eq!(app.get("/api/aws/credentials").bearer(&token).send().await.status, 200);
 }
 
-/// The secret that signs tokens is replaced; the one before it goes on verifying what it signed.
+/// After a rotation, the previous secret still verifies tokens that it signed.
 #[tokio::test]
 async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
     let recorder = Recorder::new().await;
@@ -90,7 +90,7 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
 }
 
 #[tokio::test]
-async fn forged_tokens_and_wrong_keys_do_not_make_it_ask_at_each_request() {
+async fn forged_tokens_reload_the_secret_at_most_every_five_seconds() {
     let recorder = Recorder::new().await;
     let stored = Secret::new(&secret(&json!({}))).await;
     let app = app_with(&stored, &crate::support::shared().await.url, &recorder.url, &[]).await;
@@ -144,13 +144,13 @@ async fn a_secret_is_read_again_when_it_is_old() {
         app.post("/api/profiles/create").key(key).json(&person).send().await.status
     };
     assert_eq!(create(STATIC_KEY).await, 201);
-    // A key is revoked: nothing about a good key tells that it should not be.
+    // A key is revoked. It is not refused before the secret is read again.
     stored.put(&secret(&json!({ "VALID_API_KEYS": "some-other-static-key" })).to_string()).await;
     assert_eq!(create(STATIC_KEY).await, 201, "not old yet");
     clock.advance(Duration::from_millis(10_100)).await;
     assert_eq!(create(STATIC_KEY).await, 401);
 
-    // Something unusable leaves what was good, and so does a Secrets Manager that is down; either way it asks again soon.
+    // An unusable secret and an unreachable Secrets Manager leave the settings as they were, and the secret is read again soon.
     clock.advance(Duration::from_secs(5)).await;
     for unusable in ["not json", "{}", "{\"JWT_SECRET\": \"short\"}", "down"] {
         if unusable == "down" {

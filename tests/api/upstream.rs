@@ -1,4 +1,4 @@
-//! PocketBase down, slow, restarted or out of its mind; signed out and signed in again; and how often it is asked.
+//! Failures of PocketBase, the session of the service account, and the number of calls to PocketBase.
 
 use std::future::Future;
 use std::pin::pin;
@@ -39,7 +39,7 @@ async fn every_route(app: &App, id: &str) -> Vec<(&'static str, Answer)> {
     ]
 }
 
-/// A token of the all-powerful client, made without asking anyone.
+/// A token of the first client, which has all scopes, made without a request.
 fn token() -> String {
     let env = crate::support::settings();
     let clients = shared::config::TokenClientSettings::from_env(&env).unwrap().clients;
@@ -50,7 +50,7 @@ fn good(status: u16) -> bool {
     matches!(status, 200 | 201)
 }
 
-/// Each route is asked while PocketBase is in this mood, and once more when it has recovered.
+/// The answers of each route during a failure of PocketBase. Afterwards each route must succeed.
 async fn in_mood(mood: Mood, expected: u16) -> Vec<Answer> {
     let proxy = Proxy::new().await;
     let app = App::behind(&proxy, &[]).await;
@@ -77,7 +77,7 @@ async fn in_mood(mood: Mood, expected: u16) -> Vec<Answer> {
 /// The longest time limit of a call: that of a form with files.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// What comes of calls that are not answered. The clock is set past their time limit as soon as one has arrived.
+/// The output of requests whose calls are never answered. The clock is set past the time limit of a call when the call arrives.
 async fn without_waiting<T>(proxy: &Proxy, calls: impl Future<Output = T>) -> T {
     let clock = Clock::stopped();
     let mut calls = pin!(calls);
@@ -304,7 +304,7 @@ async fn the_service_account_may_do_what_the_functions_do_and_no_more() {
             assert!(matches!(status, 400..=404), "{method} {path}: {status}");
         }
     }
-    // A stranger, or someone with an account that is not the service's, finds nothing anywhere.
+    // Without an account, every collection is empty.
     for collection in [
         "profiles",
         "profile_overview",
@@ -323,7 +323,7 @@ async fn the_service_account_may_do_what_the_functions_do_and_no_more() {
 
 /// The number of calls that PocketBase gets, once a process has signed in.
 #[tokio::test]
-async fn upstream_calls_are_as_few_as_promised() {
+async fn each_route_makes_the_documented_number_of_calls() {
     let proxy = Proxy::new().await;
     let app = App::behind(&proxy, &[]).await;
     let (id, flow) = app.profile("postman").await;
@@ -458,7 +458,7 @@ async fn a_file_that_is_replaced_while_it_is_copied_is_409() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_not_the_services_is_502_and_not_an_empty_world() {
+async fn an_account_without_the_service_role_is_502_and_not_an_empty_result() {
     let server = own_server().await;
     let superuser = server.superuser().await.unwrap();
     let app = App::at(&server.url, &[BY_PASSWORD]);

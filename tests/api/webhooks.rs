@@ -1,4 +1,4 @@
-//! Webhooks, from what happens to what a partner's endpoint receives.
+//! Webhooks: events, deliveries, signatures, retries and order.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::{
     selfie, unique,
 };
 
-/// A partner of a PocketBase of the test's own, with an endpoint and a queue.
+/// A PocketBase of the test's own with a partner, its endpoint, and a queue.
 struct Bench {
     server: Server,
     superuser: Superuser,
@@ -58,7 +58,7 @@ impl Bench {
         run(&self.superuser, WebhookPolicy { allow_private: true }, &action).await.unwrap()
     }
 
-    /// A check of somebody; its id, and the profile's.
+    /// Submits a check; its id, and that of the profile.
     async fn check(&self, user: &str) -> (String, String) {
         let said = json!({ "person": "anna" });
         let form =
@@ -69,7 +69,7 @@ impl Bench {
         (answer.text("/check_id"), profile[0]["id"].as_str().unwrap().to_owned())
     }
 
-    /// Brings what is on the queue; what the endpoint received then.
+    /// Handles the messages of the queue, and returns what the endpoint received.
     async fn bring(&self) -> Vec<Received> {
         let messages = self.queue.take().await;
         assert_eq!(self.app.bring(&messages).await, Vec::<String>::new());
@@ -114,7 +114,7 @@ impl Bench {
     }
 }
 
-/// Whether the library of standardwebhooks.com, in Python, takes a webhook for one signed with a secret.
+/// Whether the Python library of standardwebhooks.com verifies a webhook with a secret.
 async fn is_taken(received: &Received, secret: &str) -> bool {
     const RECEIVER: &str = "
 import sys
@@ -128,7 +128,7 @@ Webhook(sys.argv[1]).verify(sys.argv[2], dict(zip(names, sys.argv[3:])))
     python.args(headers).output().await.unwrap().status.success()
 }
 
-/// How many seconds later than it ended an attempt may be written down, on a busy machine.
+/// How many seconds may pass between the end of an attempt and its record, on a busy machine.
 const SLACK: i64 = 10;
 
 /// How long after the end of its last attempt a webhook is tried again, in seconds.
@@ -140,7 +140,7 @@ fn delay(delivery: &Value) -> i64 {
 }
 
 #[tokio::test]
-async fn an_outcome_is_told_as_the_contract_says_and_a_public_library_takes_it() {
+async fn the_webhook_of_an_outcome_matches_the_contract_and_verifies_with_a_public_library() {
     let bench = Bench::new(&[]).await;
     let user = unique("user");
     let (check_id, _) = bench.check(&user).await;
@@ -170,7 +170,7 @@ async fn an_outcome_is_told_as_the_contract_says_and_a_public_library_takes_it()
 }
 
 #[tokio::test]
-async fn while_a_secret_is_replaced_both_sign() {
+async fn both_secrets_sign_during_a_rotation() {
     let bench = Bench::new(&[]).await;
     let [old] = &bench.secrets().await[..] else { panic!("one secret") };
     let name = bench.partner.clone();
@@ -196,7 +196,7 @@ async fn while_a_secret_is_replaced_both_sign() {
 }
 
 #[tokio::test]
-async fn with_a_queue_that_loses_every_message_every_webhook_goes_out() {
+async fn the_sweep_delivers_webhooks_whose_messages_are_lost() {
     let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
     for _ in 0..3 {
         bench.check(&unique("user")).await;
@@ -250,7 +250,7 @@ async fn a_webhook_is_tried_again_by_its_schedule_with_the_same_id_and_given_up_
 }
 
 #[tokio::test]
-async fn the_next_try_is_announced_when_it_is_near() {
+async fn a_retry_that_is_near_is_queued_with_a_delay() {
     let bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
     bench.receiver.reply([Reply::Status(503)]);
@@ -266,7 +266,7 @@ async fn the_next_try_is_announced_when_it_is_near() {
 }
 
 #[tokio::test]
-async fn an_endpoint_may_ask_for_more_time() {
+async fn retry_after_of_an_endpoint_is_respected_within_limits() {
     for (asked, least, most) in [("600", 600, 600), ("1", 4, 6), ("9999999", 36_000, 36_000)] {
         let bench = Bench::new(&[]).await;
         bench.check(&unique("user")).await;
@@ -297,7 +297,7 @@ async fn within_a_check_webhooks_keep_their_order_and_another_check_does_not_wai
 }
 
 #[tokio::test]
-async fn a_webhook_that_two_would_deliver_at_once_is_sent_once() {
+async fn a_webhook_delivered_by_several_processes_at_once_is_sent_once() {
     let bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
     let messages = bench.queue.take().await;
@@ -324,7 +324,7 @@ async fn redirects_are_not_followed_and_long_answers_are_cut() {
 }
 
 #[tokio::test]
-async fn an_endpoint_has_ten_seconds() {
+async fn an_endpoint_that_does_not_answer_within_ten_seconds_has_failed() {
     let bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
     bench.receiver.reply([Reply::Silence]);
@@ -340,7 +340,7 @@ async fn an_endpoint_has_ten_seconds() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is_enabled() {
+async fn an_endpoint_that_answers_410_is_disabled_until_it_is_enabled_again() {
     let bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
     bench.receiver.reply([Reply::Status(410)]);
@@ -364,7 +364,7 @@ async fn an_endpoint_that_is_gone_is_disabled_and_what_waits_goes_out_when_it_is
 }
 
 #[tokio::test]
-async fn an_endpoint_that_fails_for_five_days_is_disabled_and_one_success_is_enough_to_begin_anew() {
+async fn an_endpoint_that_fails_for_five_days_is_disabled_and_a_success_resets_the_days() {
     let bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
     bench.receiver.reply([Reply::Status(500), Reply::Status(500), Reply::Status(500)]);
@@ -372,7 +372,7 @@ async fn an_endpoint_that_fails_for_five_days_is_disabled_and_one_success_is_eno
     let ago = |time: TimeDelta| shared::pocketbase::timestamp(Utc::now() - time);
     assert_ne!(bench.record().await["webhook_failing_since"], "");
     let record = bench.record().await;
-    // One failure long ago and one now are no five days of failure.
+    // One failure long ago and one now are not five days of failures.
     let long_ago =
         json!({ "webhook_failing_since": ago(TimeDelta::days(6)), "webhook_last_failure": ago(TimeDelta::days(6)) });
     bench.change("partners", &record, long_ago).await;
@@ -399,7 +399,7 @@ async fn an_endpoint_that_fails_for_five_days_is_disabled_and_one_success_is_eno
 }
 
 #[tokio::test]
-async fn nothing_is_sent_to_private_addresses() {
+async fn webhooks_to_private_addresses_are_not_sent() {
     let bench = Bench::with(&[], &[]).await;
     let record = bench.record().await;
     let port = bench.receiver.url.split(':').nth(2).unwrap().to_owned();
@@ -430,7 +430,7 @@ async fn nothing_is_sent_to_private_addresses() {
 }
 
 #[tokio::test]
-async fn an_entry_in_the_status_history_is_told_to_who_asked_for_it() {
+async fn a_status_change_is_sent_to_partners_that_subscribed_to_it() {
     let bench = Bench::new(&["profile.status_changed"]).await;
     let user = unique("user");
     let created = bench.app.post("/api/profiles/create").key(&bench.key).json(&json!({ "userID": user })).send().await;
@@ -449,7 +449,7 @@ async fn an_entry_in_the_status_history_is_told_to_who_asked_for_it() {
         assert!(body["timestamp"].as_str().unwrap().parse::<DateTime<Utc>>().is_ok());
         assert_eq!((&body["data"]["profile_id"], &body["data"]["user_identifier"]), (&json!(id), &json!(user)));
     }
-    // Who has asked for that alone is told nothing else, and who has chosen nothing is not told that.
+    // Partners get the events they subscribed to; without a choice, not this one.
     let (_, _) = bench.check(&unique("user")).await;
     let told = bench.bring().await;
     assert_eq!(
@@ -555,7 +555,7 @@ async fn a_partner_sees_its_own_webhooks_and_not_those_of_another_of_its_team() 
 }
 
 #[tokio::test]
-async fn a_webhook_that_waits_keeps_its_place_when_it_is_asked_for_again() {
+async fn a_pending_webhook_keeps_its_place_when_it_is_resent() {
     let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
     bench.receiver.reply([Reply::Status(500), Reply::Status(500)]);
     bench.check(&unique("user")).await;
@@ -568,7 +568,7 @@ async fn a_webhook_that_waits_keeps_its_place_when_it_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_sent_again_keeps_no_other_waiting() {
+async fn a_resent_webhook_does_not_delay_others() {
     let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
     bench.check(&unique("user")).await;
     assert_eq!(bench.bring().await.len(), 2);
@@ -582,7 +582,7 @@ async fn a_webhook_that_is_sent_again_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
-async fn a_message_that_pocketbase_keeps_from_being_handled_is_left_to_the_queue() {
+async fn a_message_stays_in_the_queue_while_pocketbase_is_down() {
     let mut bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
     let messages = bench.queue.take().await;
@@ -597,7 +597,7 @@ async fn a_message_that_pocketbase_keeps_from_being_handled_is_left_to_the_queue
 }
 
 #[tokio::test]
-async fn a_partner_whose_record_is_malformed_keeps_nobody_else_waiting() {
+async fn a_malformed_partner_does_not_delay_the_webhooks_of_others() {
     let bench = Bench::new(&[]).await;
     let broken = json!({
         "name": unique("broken"), "team": "team_123", "active": true, "webhook_url": bench.receiver.url,
@@ -614,7 +614,7 @@ async fn a_partner_whose_record_is_malformed_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test]
-async fn what_is_redacted_while_it_is_delivered_stays_redacted() {
+async fn a_webhook_redacted_during_its_delivery_stays_redacted() {
     let bench = Bench::new(&[]).await;
     let (_, profile) = bench.check(&unique("user")).await;
     bench.receiver.reply([Reply::Held(500)]);
