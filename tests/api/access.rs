@@ -281,7 +281,7 @@ async fn a_malformed_team_is_refused_in_requests_and_settings() {
         assert_eq!((answer.status, &answer.body["field"]), (400, &json!("team")), "{team}");
         let clients = json!([{ "client_id": "odd", "client_secret": "odd-secret", "team_id": team, "scopes": [] }]);
         let env = [("JWT_CLIENTS_JSON".to_owned(), clients.to_string())].into_iter().collect();
-        assert!(shared::config::TokenClientSettings::from_env(&env).is_err(), "{team}");
+        assert!(shared::auth::TokenClientSettings::from_env(&env).is_err(), "{team}");
     }
 }
 

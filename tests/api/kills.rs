@@ -45,7 +45,7 @@ impl Bench {
         let own = storage.variables().into_iter().chain(queue.variables()).chain([("ALLOW_PRIVATE_WEBHOOKS", "true")]);
         let own: Vec<_> = own.map(|(name, value)| (name, value.to_owned())).collect();
         let mut variables =
-            local::standins::variables(&shared::config::Env::default(), &standins, "http://127.0.0.1:1");
+            local::standins::variables(&shared::env::Env::default(), &standins, "http://127.0.0.1:1");
         variables.extend(own.clone());
         let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let app = App::at(&server.url, &own);

@@ -9,7 +9,7 @@ use local::server::{Server, free_port, spawn_leashed};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use shared::config::Env;
+use shared::env::Env;
 
 use crate::routes::Template;
 use crate::support::{JPEG, STATIC_KEY, Storage, moto, root, stand_ins};

@@ -4,7 +4,7 @@ use aws_sdk_rekognition::Client;
 use aws_sdk_rekognition::primitives::Blob;
 use aws_sdk_rekognition::types::Image;
 use shared::aws;
-use shared::config::{AwsSettings, Env};
+use shared::env::Env;
 
 use crate::support::{JPEG, stand_ins};
 
@@ -12,7 +12,7 @@ async fn client() -> Client {
     let (_, url) = stand_ins();
     let variables = local::standins::variables(&Env::default(), &url, "http://127.0.0.1:1");
     let env: Env = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Client::new(&aws::config(&AwsSettings::from_env(&env).unwrap(), "REKOGNITION").await)
+    Client::new(&aws::config(&aws::Settings::from_env(&env).unwrap(), "REKOGNITION").await)
 }
 
 fn photo(says: &str) -> Image {

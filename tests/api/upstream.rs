@@ -42,7 +42,7 @@ async fn every_route(app: &App, id: &str) -> Vec<(&'static str, Answer)> {
 /// A token of the first client, which has all scopes, made without a request.
 fn token() -> String {
     let env = crate::support::settings();
-    let clients = shared::config::TokenClientSettings::from_env(&env).unwrap().clients;
+    let clients = shared::auth::TokenClientSettings::from_env(&env).unwrap().clients;
     shared::auth::TokenIssuer::from_env(&env).unwrap().issue(&clients[0], &clients[0].scopes).unwrap()
 }
 

@@ -8,8 +8,8 @@ use lambda_http::http::{HeaderMap, StatusCode};
 use lambda_http::{Body, Request};
 use local::standins::StandIns;
 use serde_json::{Value, json};
-use shared::config::Env;
-use shared::http::Service;
+use shared::env::Env;
+use shared::runtime::HttpService;
 use tokio::sync::OnceCell;
 
 use super::{FormBody, Proxy, openapi, root, shared, unique, variables};
@@ -86,29 +86,29 @@ impl Answer {
 /// Each function, started when it is first called, as Lambda would.
 #[derive(Default)]
 struct Functions {
-    analyze_document: OnceCell<Service<analyze_document::State>>,
-    create_liveness_session: OnceCell<Service<create_liveness_session::State>>,
-    create_profile: OnceCell<Service<create_profile::State>>,
-    create_upload: OnceCell<Service<create_upload::State>>,
-    delete_profile: OnceCell<Service<delete_profile::State>>,
+    analyze_document: OnceCell<HttpService<analyze_document::State>>,
+    create_liveness_session: OnceCell<HttpService<create_liveness_session::State>>,
+    create_profile: OnceCell<HttpService<create_profile::State>>,
+    create_upload: OnceCell<HttpService<create_upload::State>>,
+    delete_profile: OnceCell<HttpService<delete_profile::State>>,
     deliver_webhook: OnceCell<deliver_webhook::State>,
     enforce_retention: OnceCell<enforce_retention::State>,
-    get_delivery: OnceCell<Service<get_delivery::State>>,
-    get_liveness_results: OnceCell<Service<get_liveness_results::State>>,
-    get_profile: OnceCell<Service<get_profile::State>>,
-    get_settings: OnceCell<Service<get_settings::State>>,
-    health: OnceCell<Service<health::State>>,
-    issue_aws_credentials: OnceCell<Service<issue_aws_credentials::State>>,
-    issue_token: OnceCell<Service<issue_token::State>>,
-    list_deliveries: OnceCell<Service<list_deliveries::State>>,
-    not_found: OnceCell<Service<not_found::State>>,
-    record_status: OnceCell<Service<record_status::State>>,
-    record_verification: OnceCell<Service<record_verification::State>>,
-    resend_delivery: OnceCell<Service<resend_delivery::State>>,
-    submit_verification: OnceCell<Service<submit_verification::State>>,
+    get_delivery: OnceCell<HttpService<get_delivery::State>>,
+    get_liveness_results: OnceCell<HttpService<get_liveness_results::State>>,
+    get_profile: OnceCell<HttpService<get_profile::State>>,
+    get_settings: OnceCell<HttpService<get_settings::State>>,
+    health: OnceCell<HttpService<health::State>>,
+    issue_aws_credentials: OnceCell<HttpService<issue_aws_credentials::State>>,
+    issue_token: OnceCell<HttpService<issue_token::State>>,
+    list_deliveries: OnceCell<HttpService<list_deliveries::State>>,
+    not_found: OnceCell<HttpService<not_found::State>>,
+    record_status: OnceCell<HttpService<record_status::State>>,
+    record_verification: OnceCell<HttpService<record_verification::State>>,
+    resend_delivery: OnceCell<HttpService<resend_delivery::State>>,
+    submit_verification: OnceCell<HttpService<submit_verification::State>>,
     sweep_webhooks: OnceCell<sweep_webhooks::State>,
-    update_profile: OnceCell<Service<update_profile::State>>,
-    verification_page: OnceCell<Service<verification_page::State>>,
+    update_profile: OnceCell<HttpService<update_profile::State>>,
+    verification_page: OnceCell<HttpService<verification_page::State>>,
 }
 
 /// Stand-ins that serve until the test ends.
@@ -215,7 +215,7 @@ impl App {
             .functions
             .sweep_webhooks
             .get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
-        let swept = Box::pin(sweep_webhooks::handle(state.await, sweep_webhooks::Tick(Value::Null))).await.unwrap();
+        let swept = Box::pin(sweep_webhooks::handle(state.await, shared::runtime::Tick(Value::Null))).await.unwrap();
         (swept.webhooks, swept.checks)
     }
 
@@ -225,7 +225,7 @@ impl App {
             .functions
             .enforce_retention
             .get_or_init(async || enforce_retention::State::from_env(&self.env).await.unwrap());
-        let cleaned = Box::pin(enforce_retention::handle(state.await, enforce_retention::Tick(Value::Null))).await;
+        let cleaned = Box::pin(enforce_retention::handle(state.await, shared::runtime::Tick(Value::Null))).await;
         cleaned.map(|cleaned| json!(cleaned)).map_err(|failure| failure.to_string())
     }
 
@@ -233,7 +233,7 @@ impl App {
         macro_rules! call {
             ($module:ident) => {{
                 let start = async || {
-                    let service = Service::start(
+                    let service = HttpService::start(
                         self.env.clone(),
                         |env| Box::pin($module::State::from_env(env)),
                         |state, request| Box::pin($module::handle(state, request)),

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use local::server::Server;
 use reqwest::Method;
 use serde_json::json;
-use shared::config::Env;
+use shared::env::Env;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 

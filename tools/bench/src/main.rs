@@ -16,7 +16,7 @@ use local::Error;
 use local::server::{Server, root};
 use local::standins::StandIns;
 use reqwest::Client;
-use shared::config::Env;
+use shared::env::Env;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};

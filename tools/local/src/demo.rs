@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use shared::config::Env;
+use shared::env::Env;
 
 use crate::Error;
 use crate::pocketbase::Superuser;

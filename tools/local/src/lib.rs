@@ -20,7 +20,7 @@ pub enum Error {
     Http(#[from] reqwest::Error),
     /// A setting is missing or malformed.
     #[error("{0}")]
-    Config(#[from] shared::config::ConfigError),
+    Config(#[from] shared::env::ConfigError),
     /// Anything else.
     #[error("{0}")]
     Other(String),

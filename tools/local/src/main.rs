@@ -90,7 +90,7 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             Err(Error::new(std::process::Command::new(program).args(arguments).envs(variables).exec().to_string()))
         }
         Command::Partner { action } => {
-            let policy = WebhookPolicy::from(&WebhookSettings::from_env(env)?);
+            let policy = WebhookPolicy::from_env(env)?;
             println!("{}", partner::run(&superuser(env).await?, policy, &action).await?);
             Ok(())
         }
@@ -98,7 +98,7 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             let clients = TokenClientSettings::from_env(env)?.clients;
             let client = clients.first().ok_or_else(|| Error::new("no token client is configured"))?;
             let token = TokenIssuer::from_env(env)?.issue(client, &client.scopes);
-            println!("{}", token.map_err(|error| Error::new(error.cause().unwrap_or("cannot sign").to_owned()))?);
+            println!("{}", token.map_err(|error| Error::new(error.to_string()))?);
             Ok(())
         }
         Command::Demo { specimens } => {
@@ -144,7 +144,7 @@ fn preflight(env: &Env) -> Result<(), Error> {
     ApiKeySettings::from_env(env)?;
     LinkSettings::from_env(env)?;
     PublicSettings::from_env(env)?;
-    AwsSettings::from_env(env)?;
+    aws::Settings::from_env(env)?;
     LivenessSettings::from_env(env)?;
     OpenAiSettings::from_env(env)?;
     FingerprintSettings::from_env(env)?;

@@ -10,9 +10,9 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::auth::{KEY_PREFIX_PUBLISHABLE, KEY_PREFIX_SECRET, hash_api_key};
-use shared::pocketbase::SigningSecret;
+use shared::pocketbase::records::{SigningSecret, WebhookEvent};
 use shared::types::Team;
-use webhooks::{EVENT_TYPES, WebhookPolicy, check_url};
+use webhooks::{WebhookPolicy, check_url};
 
 use crate::Error;
 use crate::pocketbase::Superuser;
@@ -52,7 +52,7 @@ pub enum Action {
         #[arg(long)]
         url: String,
         /// An event that it wants, once for each: check.completed (which it gets without choosing) or profile.status_changed.
-        #[arg(long = "event", value_parser = clap::builder::PossibleValuesParser::new(EVENT_TYPES))]
+        #[arg(long = "event", value_parser = clap::builder::PossibleValuesParser::new(WebhookEvent::ALL.map(WebhookEvent::as_str)))]
         events: Vec<String>,
     },
     /// Give it a new signing secret. The one before signs beside it for a while.

@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::auth::hash_api_key;
-use shared::config::Env;
-use shared::pocketbase::DedupeKey;
+use shared::env::Env;
+use shared::pocketbase::records::DedupeKey;
 use shared::types::Invalid;
 
 use crate::Error;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use shared::config::Env;
+use shared::env::Env;
 use tempfile::TempDir;
 
 use crate::Error;

@@ -22,7 +22,7 @@ use axum::routing::{get, post, put};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
-use shared::config::Env;
+use shared::env::Env;
 use tokio::net::TcpListener;
 
 use crate::Error;
