@@ -1,4 +1,4 @@
-//! Who may call what: one table of routes and kinds of caller, and what it means to be of another team.
+//! Access control: which caller may call which route, and the separation of teams.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, App, FormBody, JPEG, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, STATIC_KEY, Stage, Storage, moto, shared,
-    template, unique,
+    stand_ins, template, unique,
 };
 
 /// The kinds of caller, in the order of the table's columns.
@@ -23,7 +23,7 @@ const CALLERS: [&str; 10] = [
     "publishable key",
 ];
 
-/// What each kind of caller is answered by each route, for a sound request about a profile of team_123.
+/// The status that each route answers each kind of caller, for a valid request about a profile of team_123.
 #[rustfmt::skip]
 const TABLE: [(&str, [u16; 10]); 20] = [
     ("GET /",                                       [401, 200, 403, 200, 200, 403, 403, 401, 401, 401]),
@@ -45,12 +45,12 @@ const TABLE: [(&str, [u16; 10]); 20] = [
     ("POST /api/uploads",                           [401, 201, 403, 201, 201, 201, 201, 201, 201, 403]),
     ("POST /api/verification_history/{id}",         [401, 201, 403, 404, 201, 201, 403, 201, 201, 403]),
     ("GET /api/webhooks/deliveries",                [401, 200, 403, 200, 200, 403, 403, 200, 200, 403]),
-    // The webhook goes to another partner of the team than the one whose key this is.
+    // The webhook belongs to another partner of the same team.
     ("GET /api/webhooks/deliveries/{id}",           [401, 200, 403, 404, 200, 403, 403, 200, 404, 403]),
     ("POST /api/webhooks/deliveries/{id}/resend",   [401, 202, 403, 404, 202, 403, 403, 202, 404, 403]),
     // Credentials in the link, which has none of these: see page.rs.
     ("GET /verif/",                                 [400, 400, 400, 400, 400, 400, 400, 400, 400, 400]),
-    // Without files: whoever gets this far is let in, and a flow token may not name somebody else.
+    // Without files: a 400 shows that the caller was let in. A flow token may not name another person.
     ("POST /verif/submit",                          [400, 403, 403, 403, 403, 400, 400, 400, 400, 403]),
     ("ANY /{*path}",                                [404, 404, 404, 404, 404, 404, 404, 404, 404, 404]),
 ];
@@ -100,7 +100,7 @@ async fn call_with(app: &App, route: &str, id: &str, session: &str, credential: 
     .await
 }
 
-/// A webhook about a profile of team_123, which nobody delivers.
+/// A webhook about a profile of team_123 that is never delivered.
 async fn delivery(profile: &str) -> String {
     let superuser = shared().await.superuser().await.unwrap();
     let partner = json!({ "name": unique("partner"), "team": "team_123", "active": true, "webhook_url": "https://partner.example" });
@@ -116,7 +116,7 @@ async fn delivery(profile: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_kind_of_caller_gets_from_every_route_what_the_table_says() {
+async fn each_route_answers_each_kind_of_caller_as_in_the_table() {
     let storage = Storage::new().await;
     let app = App::with(&[&storage.variables()[..], &[("AWS_ENDPOINT_URL", &moto().await.url)]].concat()).await;
     let (id, flow) = app.profile("postman").await;
@@ -262,7 +262,7 @@ async fn a_caller_without_team_sees_records_without_team() {
 }
 
 #[tokio::test]
-async fn a_team_that_is_no_plain_name_gets_nowhere() {
+async fn a_malformed_team_is_refused_in_requests_and_settings() {
     let app = App::new().await;
     let token = app.token("root").await;
     for team in [
@@ -286,7 +286,7 @@ async fn a_team_that_is_no_plain_name_gets_nowhere() {
 }
 
 #[tokio::test]
-async fn a_flow_token_decides_nothing() {
+async fn a_flow_token_cannot_set_a_decision() {
     let app = App::new().await;
     let (id, flow) = app.profile("postman").await;
     for field in [
@@ -398,7 +398,7 @@ async fn a_foreign_profile_is_refused_to_a_flow_token_before_any_look_up() {
     let (_, flow) = app.profile("postman").await;
     let routes = TABLE.iter().filter(|(route, _)| route.contains("{id}"));
     for (route, _) in routes {
-        // Whatever the state has to do when it is made is done by this.
+        // Starts the function.
         call(&app, route, "abc123def456ghi", None).await;
         proxy.calls();
         for id in ["abc123def456ghi", "not-an-id", "../../x"] {
@@ -462,10 +462,10 @@ async fn a_decision_made_while_a_flow_token_is_writing_stands() {
             let form = FormBody::new().text("verification_status", "verified");
             let decided = app.patch(&format!("/api/profiles/{id}")).bearer(&token).form(form).send().await;
             assert_eq!(decided.status, 200);
+            proxy.set(Mood::Honest);
         };
         let write = call_with(&slow, route, &id, &session, Some(("authorization", &flow)));
         let (answer, ()) = futures_util::join!(write, decide);
-        proxy.set(Mood::Honest);
         assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile already decided")), "{route}");
         let profile = app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await;
         assert_eq!(profile.body["data"]["status"], "verified", "{route}");
@@ -473,9 +473,9 @@ async fn a_decision_made_while_a_flow_token_is_writing_stands() {
     }
 }
 
-/// The same for a decision that the partner keeps in the history alone: the entry is stored, and is not the last word.
+/// The same for a decision that is stored only in the history: the entry of the flow token is stored and does not override it.
 #[tokio::test]
-async fn an_entry_of_a_flow_token_is_not_the_last_word_beside_a_partners_decision() {
+async fn a_history_entry_of_a_flow_token_does_not_override_a_partners_decision() {
     let proxy = Proxy::new().await;
     let slow = App::behind(&proxy, &[]).await;
     let app = App::new().await;
@@ -488,9 +488,9 @@ async fn an_entry_of_a_flow_token_is_not_the_last_word_beside_a_partners_decisio
     let decide = async {
         proxy.paused().await;
         record("rejected").await;
+        proxy.set(Mood::Honest);
     };
     futures_util::join!(call(&slow, route, &id, Some(("authorization", &flow))), decide);
-    proxy.set(Mood::Honest);
     let status = async || app.get(&format!("/api/profiles/{id}")).bearer(&token).send().await.text("/data/status");
     assert_eq!(status().await, "rejected");
     assert_eq!(call(&app, route, &id, Some(("authorization", &flow))).await.status, 409);
@@ -506,18 +506,22 @@ async fn record_status(app: &App, token: &str, id: &str, status: &str) {
     assert_eq!(app.post(&path).bearer(token).json(&body).send().await.status, 201);
 }
 
-/// Asking other services takes seconds, and whoever decides in them, in whatever way, has decided.
+/// Calls to other services take seconds. A decision made meanwhile stands.
 #[tokio::test]
 async fn a_decision_made_while_other_services_are_asked_stands() {
-    let app = App::new().await;
+    let (_standins, url) = stand_ins();
+    let fingerprint = Proxy::to(&url).await;
+    let app = App::with(&[("FINGERPRINT_BASE_URL", &fingerprint.url)]).await;
     let token = app.token("postman").await;
     let (id, flow) = app.profile("postman").await;
     let session = app.session(&flow, "live").await;
-    let form = verification_form(&session).text("fingerprint", "slow.1");
+    let form = verification_form(&session).text("fingerprint", "good.1");
+    fingerprint.set(Mood::Holding);
     let verify = app.post(&format!("/api/verification_history/{id}")).bearer(&flow).form(form).send();
     let decide = async {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        fingerprint.paused().await;
         record_status(&app, &token, &id, "rejected").await;
+        fingerprint.set(Mood::Honest);
     };
     let (answer, ()) = futures_util::join!(verify, decide);
     assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Profile already decided")));

@@ -1,14 +1,16 @@
-//! Submissions: what is compared, what follows from it, what is written, and what is refused.
+//! POST /verif/submit: comparison of faces, outcome, records, and refusals.
+
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, photo, root, selfie, shared,
-    unique,
+    Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, eventually, photo,
+    root, selfie, shared, stand_ins, unique,
 };
 
-/// The function has its role's key, which calls S3 and says nothing of Rekognition.
+/// Only the key of the function's role is set: enough for S3, and Rekognition counts as not configured.
 const NO_REKOGNITION: (&str, &str) = ("AWS_SESSION_TOKEN", "of-a-role");
 
 struct Bench {
@@ -16,6 +18,7 @@ struct Bench {
     storage: Storage,
     id: String,
     flow: String,
+    clock: Clock,
 }
 
 impl Bench {
@@ -27,7 +30,7 @@ impl Bench {
         let storage = Storage::new().await;
         let app = App::with(&[&storage.variables()[..], own].concat()).await;
         let (id, flow) = app.profile("postman").await;
-        Self { app, storage, id, flow }
+        Self { app, storage, id, flow, clock: Clock::slow() }
     }
 
     /// Sends a person's video and a photo, in the request itself, with the flow token.
@@ -45,7 +48,7 @@ impl Bench {
         superuser.find(collection, &format!("{field}=\"{}\"", self.id)).await.unwrap()
     }
 
-    /// That nothing says that anything was decided.
+    /// Asserts that no record holds a decision.
     async fn assert_undecided(&self) {
         assert_eq!(self.find("profiles").await[0]["verification_status"], "unverified");
         for collection in ["verification_history", "status_history", "webhook_deliveries"] {
@@ -163,16 +166,16 @@ async fn rekognition_compares_as_well_and_alone() {
     }
 }
 
-/// Bert's document, before Anna's face, with a text for the model.
+/// Bert's document, submitted with Anna's face, carries instructions to the model.
 #[tokio::test]
-async fn a_document_that_speaks_to_the_model_raises_nothing() {
+async fn instructions_on_a_document_never_verify_a_person() {
     for (told, own, factor) in [
         ("noticed", &[NO_REKOGNITION][..], "suspected_instructions"),
         ("obeyed", &[NO_REKOGNITION], "suspected_instructions"),
         ("hidden", &[], "second_comparison_disagrees"),
     ] {
         let bench = Bench::with(own).await;
-        // Somebody so alike that the scores do not settle it.
+        // A score between the thresholds.
         let similarity = if told == "noticed" { json!(85) } else { json!(100) };
         let document = json!({ "person": "bert", "instructions": told, "similarity": similarity, "same_person": true });
         let answer = bench.submit(&anna(), &document).await;
@@ -186,7 +189,7 @@ async fn a_document_that_speaks_to_the_model_raises_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_seen_makes_a_person_look() {
+async fn risk_factors_leave_a_check_pending_for_manual_review() {
     for (document, factor) in [
         (json!({ "person": "anna", "is_document": false }), "not_an_identity_document"),
         (json!({ "person": "anna", "document_is_copied": true }), "document_copied"),
@@ -203,15 +206,25 @@ async fn what_is_seen_makes_a_person_look() {
 
 #[tokio::test]
 async fn a_model_that_fails_decides_nothing_and_the_same_submission_works_afterwards() {
-    let bench = Bench::with(&[("OPENAI_TIMEOUT_MS", "1000")]).await;
+    let bench = Bench::new().await;
+    // The stand-in never answers a slow call, so only that call gets a short time limit.
+    let hurried = App::with(&[&bench.storage.variables()[..], &[("OPENAI_TIMEOUT_MS", "1000")]].concat()).await;
     let video = bench.app.upload(&bench.flow, "selfie_video", "video/webm", &selfie(&anna())).await;
     let image = bench.app.upload(&bench.flow, "id_photo", "image/jpeg", &photo(&anna())).await;
     let form = || FormBody::new().text("selfie_video", &video).text("id_photo", &image);
-    // More of them than a person has attempts: what was not their fault does not count.
+    // More failures than a person has attempts: failures of services do not count.
     let troubles = ["throttled", "failing", "malformed", "slow", "denied"].map(|trouble| ("chat", trouble, 1));
     for (operation, trouble, times) in troubles.into_iter().chain([("CompareFaces", "failing", 9)]) {
-        assert!(bench.app.standins.trouble(operation, trouble, times));
-        let answer = bench.send(form()).await;
+        let app = if trouble == "slow" { &hurried } else { &bench.app };
+        assert!(app.standins.trouble(operation, trouble, times));
+        let send = app.post("/verif/submit").bearer(&bench.flow).form(form()).send();
+        let time = async {
+            if trouble == "slow" {
+                eventually("a question to the model", async || app.standins.requests().pop()).await;
+                bench.clock.advance(Duration::from_secs(1)).await;
+            }
+        };
+        let (answer, ()) = tokio::join!(send, time);
         let error = answer.text("/error");
         assert_eq!((answer.status, &*error), (500, "Verification processing failed"), "{trouble} {answer:?}");
         let superuser = shared().await.superuser().await.unwrap();
@@ -227,7 +240,7 @@ async fn a_model_that_fails_decides_nothing_and_the_same_submission_works_afterw
 }
 
 #[tokio::test]
-async fn a_model_that_refuses_or_rambles_decides_nothing() {
+async fn a_model_that_refuses_or_answers_out_of_format_decides_nothing() {
     for said in ["refusal", "filtered", "truncated", "prose", "other_json"] {
         let bench = Bench::with(&[NO_REKOGNITION]).await;
         let answer = bench.submit(&json!({ "person": "anna", "simulate": said }), &anna()).await;
@@ -244,7 +257,7 @@ async fn a_model_that_refuses_or_rambles_decides_nothing() {
 }
 
 #[tokio::test]
-async fn media_that_cannot_be_decoded_are_named_and_nothing_is_kept() {
+async fn media_that_cannot_be_decoded_are_named_and_not_kept() {
     let bench = Bench::new().await;
     let broken = [JPEG, &[0x55; 2_000]].concat();
     for (field, form) in [
@@ -264,7 +277,7 @@ async fn media_that_cannot_be_decoded_are_named_and_nothing_is_kept() {
 }
 
 #[tokio::test]
-async fn the_errors_are_those_of_the_contract() {
+async fn errors_are_those_of_the_contract() {
     let bench = Bench::new().await;
     let media = || FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
     let post = || bench.app.post("/verif/submit");
@@ -294,7 +307,7 @@ async fn the_errors_are_those_of_the_contract() {
 }
 
 #[tokio::test]
-async fn a_person_asks_for_so_many_checks_a_day() {
+async fn checks_of_one_person_are_limited_per_day() {
     let bench = Bench::with(&[("MAX_VERIFICATION_ATTEMPTS", "2"), NO_REKOGNITION]).await;
     let unsure = json!({ "person": "anna", "similarity": 60 });
     let person = anna();
@@ -320,7 +333,7 @@ async fn uploads_that_are_submitted_twice_at_once_are_decided_once() {
 }
 
 #[tokio::test]
-async fn a_check_takes_as_few_calls_of_pocketbase_as_it_says() {
+async fn a_check_makes_five_calls_to_pocketbase() {
     let storage = Storage::new().await;
     let proxy = Proxy::new().await;
     let app = App::behind(&proxy, &storage.variables()).await;
@@ -345,7 +358,7 @@ async fn a_check_takes_as_few_calls_of_pocketbase_as_it_says() {
 }
 
 #[tokio::test]
-async fn without_a_bucket_or_anyone_to_compare_there_are_no_checks() {
+async fn without_a_bucket_or_a_comparison_service_submissions_are_501() {
     let app = App::new().await;
     let (_, flow) = app.profile("postman").await;
     let form = || FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
@@ -360,16 +373,18 @@ async fn without_a_bucket_or_anyone_to_compare_there_are_no_checks() {
 }
 
 #[tokio::test]
-async fn a_person_who_is_deleted_while_they_are_checked_leaves_nothing_behind() {
-    let bench = Bench::with(&[("OPENAI_TIMEOUT_MS", "3000")]).await;
-    bench.app.standins.trouble("chat", "slow", 1);
+async fn a_profile_deleted_during_its_check_leaves_no_data_behind() {
+    let (standins, url) = stand_ins();
+    let model = Proxy::to(&url).await;
+    let bench = Bench::with(&[("OPENAI_BASE_URL", &format!("{}/v1", model.url))]).await;
+    standins.trouble("chat", "failing", 1);
+    model.set(Mood::Holding);
     let token = bench.app.token("postman").await;
     let delete = async {
-        while bench.find("checks").await.is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        model.paused().await;
         let path = format!("/api/profiles/{}", bench.id);
         assert_eq!(bench.app.ask("DELETE", &path).bearer(&token).send().await.status, 204);
+        model.set(Mood::Honest);
     };
     let (person, document) = (anna(), anna());
     let (answer, ()) = tokio::join!(bench.submit(&person, &document), delete);
@@ -380,16 +395,16 @@ async fn a_person_who_is_deleted_while_they_are_checked_leaves_nothing_behind() 
 }
 
 #[tokio::test]
-async fn a_partner_who_decides_while_faces_are_compared_has_the_last_word() {
+async fn a_decision_of_the_partner_during_the_comparison_of_faces_stands() {
     for by_history in [false, true] {
-        let bench = Bench::with(&[("OPENAI_TIMEOUT_MS", "20000")]).await;
+        // The answer of the model, a match, arrives after the decision.
+        let (_standins, url) = stand_ins();
+        let model = Proxy::to(&url).await;
+        let bench = Bench::with(&[("OPENAI_BASE_URL", &format!("{}/v1", model.url))]).await;
         let token = bench.app.token("postman").await;
-        // The model takes its time, and answers well.
-        bench.app.standins.trouble("chat", "slow", 1);
+        model.set(Mood::Holding);
         let decide = async {
-            while bench.find("checks").await.is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
+            model.paused().await;
             if by_history {
                 let entry = json!({ "previous_status": "unverified", "new_status": "rejected", "notes": "By hand" });
                 let path = format!("/api/status_history/{}", bench.id);
@@ -399,23 +414,24 @@ async fn a_partner_who_decides_while_faces_are_compared_has_the_last_word() {
                 let path = format!("/api/profiles/{}", bench.id);
                 assert_eq!(bench.app.patch(&path).bearer(&token).form(form).send().await.status, 200);
             }
+            model.set(Mood::Honest);
         };
         let (person, document) = (anna(), anna());
         let (answer, ()) = tokio::join!(bench.submit(&person, &document), decide);
-        assert!(matches!(answer.status, 409 | 500), "{answer:?}");
+        assert_eq!(answer.status, 409, "{answer:?}");
         assert_eq!(bench.find("verification_history").await, Vec::<Value>::new());
         assert_ne!(bench.find("profiles").await[0]["verification_status"], "verified");
     }
 }
 
 #[tokio::test]
-async fn an_outcome_whose_answer_is_lost_is_found_and_its_media_stay() {
+async fn an_outcome_stands_and_keeps_its_media_when_the_answer_of_pocketbase_is_lost() {
     let storage = Storage::new().await;
     let proxy = Proxy::new().await;
     let app = App::behind(&proxy, &storage.variables()).await;
     let (id, flow) = app.profile("postman").await;
     let form = || FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&anna()));
-    // It signs in, and reads whom to tell.
+    // Signs in, and reads the subscribers.
     let (_, other) = app.profile("postman").await;
     assert_eq!(app.post("/verif/submit").bearer(&other).form(form()).send().await.status, 200);
     proxy.set(Mood::LosingBatches);
@@ -428,12 +444,12 @@ async fn an_outcome_whose_answer_is_lost_is_found_and_its_media_stay() {
 }
 
 #[tokio::test]
-async fn what_the_sender_can_help_uses_attempts_up() {
+async fn failures_caused_by_the_sender_use_up_attempts() {
     let bench = Bench::with(&[("MAX_VERIFICATION_ATTEMPTS", "3"), NO_REKOGNITION]).await;
     let broken = || FormBody::new().file("selfie_video", MP4).file("id_photo", &photo(&anna()));
     let refused = json!({ "person": "anna", "simulate": "refusal" });
     assert_eq!(bench.send(broken()).await.status, 400);
-    // This one is given back.
+    // A failure of the model does not count as an attempt.
     bench.app.standins.trouble("chat", "failing", 1);
     assert_eq!(bench.submit(&anna(), &anna()).await.status, 500);
     assert_eq!(bench.submit(&anna(), &refused).await.status, 500);
@@ -443,7 +459,7 @@ async fn what_the_sender_can_help_uses_attempts_up() {
 
 /// 400 million pixels in 50 kB.
 #[tokio::test]
-async fn a_picture_that_is_enormous_is_refused_at_once() {
+async fn a_decompression_bomb_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bomb.png");
     let draw = "import sys; from PIL import Image; Image.new('1', (20000, 20000)).save(sys.argv[1], optimize=True)";
@@ -456,9 +472,9 @@ async fn a_picture_that_is_enormous_is_refused_at_once() {
     assert_eq!((answer.status, &answer.body["field"]), (400, &json!("id_photo")), "{answer:?}");
 }
 
-/// Pictures of other kinds than JPEG, and a video that is over at once.
+/// Images of other types than JPEG, and a video of 0.3 s.
 #[tokio::test]
-async fn other_kinds_of_media_are_decoded_as_well() {
+async fn other_media_types_are_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let said = folder.path().join("id.jpg");
     std::fs::write(&said, photo(&anna())).unwrap();

@@ -1,4 +1,4 @@
-//! Creating profiles: what is stored, what is refused, and who is whom.
+//! POST /api/profiles/create: stored fields, refusals, and deduplication.
 
 use serde_json::{Value, json};
 
@@ -146,7 +146,7 @@ async fn a_known_person_keeps_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_document_is_the_same_in_any_case_and_padding() {
+async fn documents_are_compared_without_case_and_padding() {
     let app = App::new().await;
     let number = unique("Ab");
     let create = async |document_type: &str, number: &str, nationality: &str| {
@@ -162,7 +162,7 @@ async fn a_document_is_the_same_in_any_case_and_padding() {
 }
 
 #[tokio::test]
-async fn the_two_contracts_never_meet_in_one_record() {
+async fn user_ids_and_documents_never_share_a_record() {
     let app = App::new().await;
     let number = unique("A");
     let by_user =
@@ -177,7 +177,7 @@ async fn the_two_contracts_never_meet_in_one_record() {
 }
 
 #[tokio::test]
-async fn changing_a_document_does_not_change_who_someone_is() {
+async fn a_profile_is_found_by_the_document_it_was_created_with() {
     let app = App::new().await;
     let body =
         json!({ "name": "Jane", "document_type": "passport", "document_number": unique("A"), "nationality": "SG" });

@@ -1,4 +1,4 @@
-//! GET /api/aws/credentials: what STS is asked for, in both modes.
+//! GET /api/aws/credentials: the request to STS, in both modes.
 
 use std::collections::BTreeMap;
 

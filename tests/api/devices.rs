@@ -1,4 +1,4 @@
-//! Fingerprint: what a browser says of itself, beside what Fingerprint's server saw.
+//! Fingerprint: the device data of a browser, checked with Fingerprint's server.
 
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ async fn a_device_fails_by_the_check_that_it_does_not_pass() {
 }
 
 #[tokio::test]
-async fn fingerprint_being_down_loses_no_record() {
+async fn a_failure_of_fingerprint_loses_no_record() {
     let app = App::new().await;
     for trouble in ["throttled", "denied", "failing", "malformed", "endless", "slow"] {
         let verdict = verdict(&app, &data(&format!("{trouble}.1"))).await;

@@ -1,4 +1,4 @@
-//! POST /api/ollama/document-analysis: what the model is sent, what is made of its answer, and what nobody can talk it into.
+//! POST /api/ollama/document-analysis: the request to the model, its answer, and prompt injection.
 
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ async fn what_was_read_can_be_recorded_as_it_is() {
 }
 
 #[tokio::test]
-async fn each_check_fails_for_what_it_is_there_for() {
+async fn each_check_fails_for_its_own_reason() {
     let app = App::new().await;
     for (says, check) in [
         (
@@ -125,7 +125,7 @@ async fn each_check_fails_for_what_it_is_there_for() {
     }
 }
 
-/// Someone writes to the model, on the document or in a hint, and the model obeys: what is computed stays as it is.
+/// The model obeys instructions on the document or in a hint; computed fields do not change.
 #[tokio::test]
 async fn instructions_to_the_model_change_nothing_that_is_computed() {
     const ORDER: &str =
@@ -229,7 +229,9 @@ async fn other_files_are_415_and_missing_or_unknown_ones_400() {
 
 #[tokio::test]
 async fn the_failures_of_the_model_are_told_apart() {
-    let app = App::with(&[("OPENAI_TIMEOUT_MS", "1000")]).await;
+    let app = App::new().await;
+    // The stand-in never answers a slow call, so only that call gets a short time limit.
+    let hurried = App::with(&[("OPENAI_TIMEOUT_MS", "1000")]).await;
     for (simulated, status) in [
         ("refusal", 502),
         ("filtered", 502),
@@ -244,12 +246,12 @@ async fn the_failures_of_the_model_are_told_apart() {
         ("throttled", 429),
         ("slow", 504),
     ] {
-        // Chosen by whoever photographs, and by whoever calls.
+        // Chosen by the photo, and by a hint.
         for form in [
             FormBody::new().file("document_front", &photo(&json!({ "simulate": simulated }))),
             FormBody::new().file("document_front", JPEG).text("full_name_hint", &format!("simulate:{simulated}")),
         ] {
-            let answer = analyze(&app, form).await;
+            let answer = analyze(if simulated == "slow" { &hurried } else { &app }, form).await;
             assert_eq!(answer.status, status, "{simulated}: {answer:?}");
             let body = answer.body.to_string();
             assert!(!body.contains("stand-in") && !body.contains("secret-of-the-upstream") && !body.contains("sorry"));

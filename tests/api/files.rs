@@ -1,4 +1,4 @@
-//! Forms with files: what is accepted, what is refused, and what is stored.
+//! Multipart forms with files: accepted, refused, and stored.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn two_hundred_parts_are_refused() {
 }
 
 #[tokio::test]
-async fn a_file_is_judged_by_its_bytes() {
+async fn the_type_of_a_file_is_read_from_its_bytes() {
     let bench = Bench::new().await;
     for (field, bytes) in [
         ("document_front", MP4),
@@ -191,7 +191,7 @@ async fn unknown_and_repeated_files_and_misplaced_fields_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn nothing_to_update_is_said_and_unknown_texts_change_nothing() {
+async fn an_update_without_fields_is_refused_and_unknown_fields_change_nothing() {
     let bench = Bench::new().await;
     let before = bench.stored().await;
     for form in [
@@ -295,7 +295,7 @@ async fn wrong_fields_of_a_verification_are_named_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn a_person_may_try_five_times_a_day_however_many_try_at_once() {
+async fn verifications_are_limited_to_five_a_day_also_when_simultaneous() {
     let bench = Bench::new().await;
     let sessions = join_all((0..13).map(|_| bench.app.session(&bench.flow, "live"))).await;
     let form = |session: &str| {

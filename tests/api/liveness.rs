@@ -1,11 +1,12 @@
-//! Face Liveness sessions: one for each request, its caller's alone, and believed only for what AWS said.
+//! Face Liveness: sessions, their owners, and results as AWS gave them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, App, FormBody, JPEG, Mood, NO_AWS, Proxy, STATIC_KEY, shared};
+use crate::support::{Answer, App, Clock, FormBody, JPEG, Mood, NO_AWS, Proxy, STATIC_KEY, shared};
 
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
@@ -87,7 +88,7 @@ async fn an_idempotency_key_has_limits() {
 }
 
 #[tokio::test]
-async fn a_person_has_so_many_sessions_a_day_however_many_they_ask_for_at_once() {
+async fn sessions_are_limited_per_day_also_when_simultaneous() {
     let app = App::with(&[("MAX_LIVENESS_SESSIONS", "6")]).await;
     let (_, flow) = app.profile("postman").await;
     let answers = join_all((0..15).map(|_| create(&app, &flow, None))).await;
@@ -168,11 +169,11 @@ async fn simultaneous_first_readers_are_all_answered_and_one_outcome_is_kept() {
     assert!(record["reference_image"].as_str().unwrap().ends_with(".jpg"));
 }
 
-/// An outcome that PocketBase could not keep was not told either, and the next reader gets it.
+/// A result that PocketBase could not store is not returned, and read again for the next request.
 #[tokio::test]
 async fn a_result_that_could_not_be_kept_is_read_again() {
     let proxy = Proxy::new().await;
-    let app = App::behind(&proxy, &[("PB_TIMEOUT_MS", "1000")]).await;
+    let app = App::behind(&proxy, &[]).await;
     let (_, flow) = app.profile("postman").await;
     let session = app.session(&flow, "live").await;
     results(&app, &flow, UNKNOWN).await;
@@ -248,7 +249,7 @@ async fn a_session_answers_to_its_team_and_to_its_profile() {
 async fn a_verification_holds_what_aws_said() {
     let app = App::new().await;
     let (id, flow) = app.profile("postman").await;
-    // The results have been read, and have not.
+    // With results that were read before, and without.
     for is_read in [true, false] {
         let session = app.session(&flow, "91.2345").await;
         if is_read {
@@ -312,7 +313,7 @@ async fn a_browser_needs_a_session_of_its_own_profile() {
 }
 
 #[tokio::test]
-async fn a_session_vouches_once_however_many_ask_at_once() {
+async fn a_session_is_used_for_one_verification_also_when_simultaneous() {
     let app = App::new().await;
     let (id, flow) = app.profile("postman").await;
     let (other, _) = app.profile("postman").await;
@@ -334,7 +335,7 @@ async fn a_session_vouches_once_however_many_ask_at_once() {
 }
 
 #[tokio::test]
-async fn a_partners_claim_that_cannot_be_checked_is_stored_as_one() {
+async fn a_claim_of_a_partner_that_cannot_be_checked_is_stored_as_unverified() {
     let app = App::new().await;
     let (id, _) = app.profile("postman").await;
     let token = app.token("postman").await;
@@ -353,7 +354,10 @@ async fn a_partners_claim_that_cannot_be_checked_is_stored_as_one() {
     assert!(records.iter().all(|record| record["liveness_verified"] == false && record["liveness_session"] == ""));
 }
 
-/// What AWS may do to us, on each route that asks it.
+/// The time limit of one attempt of a call to AWS.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Each kind of failure of AWS, on each route that calls it.
 #[tokio::test]
 async fn the_failures_of_aws_are_told_apart() {
     let app = App::new().await;
@@ -375,12 +379,28 @@ async fn the_failures_of_aws_are_told_apart() {
             let attempts = if ["denied", "malformed"].contains(&trouble) { 1 } else { 2 };
             assert!(app.standins.trouble(operation, trouble, attempts));
             app.standins.requests();
-            let answer = match route {
-                "create" => create(&app, &flow, None).await,
-                "results" => results(&app, &flow, &session).await,
-                _ => verify(&app, &flow, &id, claim(&session, "95.5", "live")).await,
+            let ask = async {
+                match route {
+                    "create" => create(&app, &flow, None).await,
+                    "results" => results(&app, &flow, &session).await,
+                    _ => verify(&app, &flow, &id, claim(&session, "95.5", "live")).await,
+                }
             };
-            assert_eq!(calls_of(&app, operation).len(), attempts, "{trouble} {route}");
+            let (answer, made) = if trouble == "slow" {
+                let clock = Clock::stopped();
+                let time = async {
+                    for _ in 0..attempts {
+                        let call = async || calls_of(&app, operation).pop();
+                        clock.advance_until("an attempt", call).await;
+                        clock.advance(ATTEMPT_TIMEOUT).await;
+                    }
+                };
+                let (answer, ()) = tokio::join!(ask, time);
+                (answer, attempts + calls_of(&app, operation).len())
+            } else {
+                (ask.await, calls_of(&app, operation).len())
+            };
+            assert_eq!(made, attempts, "{trouble} {route}");
             assert_eq!((answer.status, &answer.body["error"]), (status, &json!(error)), "{trouble} {route}");
             assert!(!answer.body.to_string().contains("stand-in"), "no word of AWS's: {answer:?}");
             assert_eq!(!answer.header("retry-after").is_empty(), status == 429, "{trouble} {route}");
@@ -392,7 +412,7 @@ async fn the_failures_of_aws_are_told_apart() {
 }
 
 #[tokio::test]
-async fn nobody_where_aws_should_be_is_504_and_one_throttled_attempt_is_not_noticed() {
+async fn unreachable_aws_is_504_and_one_throttled_attempt_is_retried() {
     let app = App::new().await;
     let token = app.token("postman").await;
     assert!(app.standins.trouble("CreateFaceLivenessSession", "throttled", 1));

@@ -1,4 +1,4 @@
-//! GET /verif/: who is let onto the hosted page, and what it is sent with. What it does in a browser is tested in tests/page.
+//! GET /verif/: access to the hosted page, its settings and headers. Its behaviour in a browser is tested in tests/page.
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ fn location(answer: &Answer) -> String {
     answer.header("location").to_owned()
 }
 
-/// What the page is given.
+/// The settings in the page.
 fn settings(answer: &Answer) -> Value {
     let html = answer.body.as_str().unwrap();
     let start = html.find("id=\"settings\"").unwrap();
@@ -79,7 +79,7 @@ async fn a_publishable_key_is_exchanged_for_a_flow_token_of_one_person() {
 }
 
 #[tokio::test]
-async fn the_errors_are_those_of_the_contract() {
+async fn errors_are_those_of_the_contract() {
     let app = App::new().await;
     for (query, status, error) in [
         ("".to_owned(), 400, "API key is required"),
@@ -157,7 +157,7 @@ async fn a_hostile_partner_record_stays_text() {
 }
 
 #[tokio::test]
-async fn a_partners_look_is_that_of_the_key_or_of_the_team() {
+async fn branding_is_taken_from_the_partner_of_the_key_or_of_the_team() {
     let superuser = shared().await.superuser().await.unwrap();
     let (key, team) = (unique("pk_"), unique("team"));
     for (name, own) in

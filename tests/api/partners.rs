@@ -7,7 +7,7 @@ const POLICY: webhooks::WebhookPolicy = webhooks::WebhookPolicy { allow_private:
 
 use crate::support::{App, shared, unique};
 
-/// What a key may do now, asked by a process that remembers none.
+/// The status of a request with the key, answered by a process with an empty cache.
 async fn create(key: &str) -> u16 {
     let app = App::new().await;
     let body = json!({ "userID": unique("user") });

@@ -1,4 +1,4 @@
-//! DELETE /api/profiles/{id}: a person's data goes, the histories stay.
+//! DELETE /api/profiles/{id}: personal data is deleted, the histories stay.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{App, FormBody, JPEG, Mood, PNG, Proxy, Storage, photo, selfie, send_form, shared, unique};
 
-/// What must be found nowhere afterwards.
+/// Personal data that no record may hold after redaction.
 const PERSONAL: [&str; 12] = [
     "Anna Eriksson",
     "L898902C3",
@@ -24,7 +24,7 @@ const PERSONAL: [&str; 12] = [
     ".jpg",
 ];
 
-/// A person with everything that there can be of one; its `userID`, its id and its flow token.
+/// A profile with every kind of record; its `userID`, its id and its flow token.
 async fn person(app: &App) -> (String, String, String) {
     let token = app.token("postman").await;
     let user = unique("user");
@@ -54,7 +54,7 @@ async fn person(app: &App) -> (String, String, String) {
         let verified = app.post(&format!("/api/verification_history/{id}")).bearer(caller).form(form).send().await;
         assert_eq!(verified.status, 201, "{verified:?}");
     }
-    // One whose result nobody has read.
+    // A session whose result has not been read.
     app.session(&flow, "live").await;
     let status = json!({ "previous_status": "pending", "new_status": "verified", "notes": "Anna's notes" });
     assert_eq!(app.post(&format!("/api/status_history/{id}")).bearer(&token).json(&status).send().await.status, 201);
@@ -89,7 +89,7 @@ fn personal(records: &[Value]) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn a_person_is_gone_and_the_histories_stay_without_them() {
+async fn redaction_deletes_personal_data_and_keeps_the_histories() {
     let app = App::new().await;
     let (user, id, flow) = person(&app).await;
     let before = records(&id).await;
@@ -151,7 +151,7 @@ async fn a_person_is_gone_and_the_histories_stay_without_them() {
 }
 
 #[tokio::test]
-async fn only_the_profiles_team_may_and_nobody_else_learns_that_it_is_there() {
+async fn only_the_team_of_a_profile_may_redact_it_and_others_get_404() {
     let app = App::new().await;
     let (id, flow) = app.profile("postman").await;
     let ask =
@@ -166,9 +166,9 @@ async fn only_the_profiles_team_may_and_nobody_else_learns_that_it_is_there() {
     assert_eq!(ask(&app.token("root").await, &id).await.status, 204);
 }
 
-/// Interrupted after each of its calls, it is finished by the next.
+/// A redaction that fails after any of its calls is finished by the next request.
 #[tokio::test]
-async fn what_was_interrupted_is_finished_by_the_next() {
+async fn an_interrupted_redaction_is_finished_by_the_next() {
     let proxy = Proxy::new().await;
     let app = App::new().await;
     let (_, id, _) = person(&app).await;
@@ -253,7 +253,7 @@ async fn a_history_can_be_redacted_and_not_rewritten() {
 }
 
 #[tokio::test]
-async fn uploads_checks_and_webhooks_of_a_person_go_as_well() {
+async fn redaction_deletes_uploads_checks_and_webhooks() {
     let storage = Storage::new().await;
     let superuser = shared().await.superuser().await.unwrap();
     let team = unique("team");

@@ -1,4 +1,4 @@
-//! What checks and uploads leave behind is gone when its time is over.
+//! Retention: media of checks, uploads and sessions are deleted after their time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{App, FormBody, Mood, PNG, Proxy, SECRET_KEY, Storage, own_server, photo, root, selfie, unique};
 
-/// Passes requests on to moto, whose objects are as old as it is told to say.
+/// A proxy before moto that can make its objects look old.
 #[derive(Clone, Default)]
 struct AgingS3 {
     moto: String,
@@ -98,7 +98,7 @@ impl Bench {
         assert!(read.body["data"]["referenceImage"].is_object(), "{read:?}");
     }
 
-    /// Lets days pass for all that there is.
+    /// Ages all records and objects by days.
     async fn pass_days(&mut self, days: i64) {
         const AGE: &str = "
 import sqlite3, sys
@@ -117,7 +117,7 @@ with sqlite3.connect(sys.argv[1]) as database:
         self.superuser = self.server.superuser().await.unwrap();
     }
 
-    /// How much there is: objects, checks with media, sessions with images, uploads.
+    /// The number of objects, checks with media, sessions with images, and uploads.
     async fn left(&self) -> [usize; 4] {
         let count = async |collection: &str, fields: &[&str]| {
             let records = self.superuser.find(collection, "").await.unwrap();
@@ -135,7 +135,7 @@ with sqlite3.connect(sys.argv[1]) as database:
 }
 
 #[tokio::test]
-async fn after_seven_days_every_copy_is_gone_and_the_decision_stays() {
+async fn media_are_deleted_after_seven_days_and_the_decision_stays() {
     let mut bench = Bench::new().await;
     let app = App::at(&bench.server.url, &bench.variables());
     bench.leave(&app, 2).await;
@@ -163,7 +163,7 @@ async fn after_seven_days_every_copy_is_gone_and_the_decision_stays() {
 }
 
 #[tokio::test]
-async fn a_cleaning_that_is_interrupted_is_finished_by_the_next() {
+async fn an_interrupted_cleanup_is_finished_by_the_next() {
     let mut bench = Bench::new().await;
     let app = App::at(&bench.server.url, &bench.variables());
     bench.leave(&app, 1).await;

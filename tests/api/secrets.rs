@@ -1,12 +1,12 @@
-//! `SECRETS_ARN`: one secret of Secrets Manager, read when a process starts, when it is old, and when it is found to be wrong.
+//! `SECRETS_ARN`: the secret in Secrets Manager, read at start, after its time to live, and when a credential is refused.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Recorder, STATIC_KEY, Secret, moto, own_server, unique, variables};
+use crate::support::{App, Clock, Recorder, STATIC_KEY, Secret, moto, own_server, unique, variables};
 
-/// Every secret that the functions know, as the tests set them.
+/// All secret settings, with the values of the tests.
 fn secret(more: &Value) -> Value {
     let names = ["PB_USER_EMAIL", "PB_USER_PASSWORD", "JWT_SECRET", "VALID_API_KEYS"];
     let mut secret: Value = variables("")
@@ -23,20 +23,19 @@ fn secret(more: &Value) -> Value {
     secret
 }
 
-/// Functions that are given no secret but by its ARN.
+/// Functions whose secret settings come from the secret only.
 async fn app_with(secret: &Secret, pocketbase: &str, endpoint: &str, own: &[(&str, &str)]) -> App {
-    let none = ["PB_USER_PASSWORD", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"].map(|name| (name, ""));
+    let none = ["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"]
+        .map(|name| (name, ""));
     let given = [("SECRETS_ARN", secret.arn.as_str()), ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint)];
     App::at(pocketbase, &[&none[..], &given, own].concat())
 }
 
-/// How long a process waits before it reads the secret again.
-async fn a_pause() {
-    tokio::time::sleep(Duration::from_millis(5_100)).await;
-}
+/// The shortest time between two reads of the secret, and a little more.
+const REREAD_PAUSE: Duration = Duration::from_millis(5_100);
 
 #[tokio::test]
-async fn what_is_in_the_secret_need_not_be_in_the_variables() {
+async fn settings_are_read_from_the_secret() {
     let recorder = Recorder::new().await;
     let secret = Secret::new(&secret(&json!({ "OPENAI_API_KEY": "of-the-secret", "AWS_ACCESS_KEY_ID": "AKIAOFTHESECRET", "AWS_SECRET_ACCESS_KEY": "s" }))).await;
     // Lambda's own key, which belongs to the function's role.
@@ -60,7 +59,7 @@ async fn what_is_in_the_secret_need_not_be_in_the_variables() {
     assert_eq!(app.get("/api/aws/credentials").bearer(&token).send().await.status, 200);
 }
 
-/// The secret that signs tokens is replaced; the one before it goes on verifying what it signed.
+/// After a rotation, the previous secret still verifies tokens that it signed.
 #[tokio::test]
 async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
     let recorder = Recorder::new().await;
@@ -68,6 +67,7 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
     let pocketbase = &crate::support::shared().await.url;
     let verifier = app_with(&stored, pocketbase, &recorder.url, &[]).await;
     let old = app_with(&stored, pocketbase, &recorder.url, &[]).await.token("postman").await;
+    let clock = Clock::stopped();
     let answer = async |token: &str| verifier.get("/api/settings").bearer(token).send().await.status;
     assert_eq!(answer(&old).await, 200);
 
@@ -75,7 +75,7 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
     let rotated = json!({ "JWT_SECRET": new_secret, "JWT_SECRET_PREVIOUS": crate::support::JWT_SECRET });
     stored.put(&secret(&rotated).to_string()).await;
     let new = app_with(&stored, pocketbase, &recorder.url, &[]).await.token("postman").await;
-    a_pause().await;
+    clock.advance(REREAD_PAUSE).await;
     recorder.bodies();
     assert_eq!(answer(&new).await, 200, "a signature that it does not know makes it look");
     assert_eq!(recorder.bodies().len(), 1);
@@ -90,13 +90,14 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
 }
 
 #[tokio::test]
-async fn forged_tokens_and_wrong_keys_do_not_make_it_ask_at_each_request() {
+async fn forged_tokens_reload_the_secret_at_most_every_five_seconds() {
     let recorder = Recorder::new().await;
     let stored = Secret::new(&secret(&json!({}))).await;
     let app = app_with(&stored, &crate::support::shared().await.url, &recorder.url, &[]).await;
+    let clock = Clock::stopped();
     let forged = App::with(&[("JWT_SECRET", "a-secret-that-is-nobodys-but-the-forgers")]).await.token("postman").await;
     assert_eq!(app.get("/api/settings").bearer(&forged).send().await.status, 401);
-    a_pause().await;
+    clock.advance(REREAD_PAUSE).await;
     recorder.bodies();
     for _ in 0..10 {
         assert_eq!(app.get("/api/settings").bearer(&forged).send().await.status, 401);
@@ -111,11 +112,12 @@ async fn a_changed_password_of_pocketbase_is_noticed_and_the_request_succeeds() 
     let superuser = server.superuser().await.unwrap();
     let stored = Secret::new(&secret(&json!({}))).await;
     let app = app_with(&stored, &server.url, &moto().await.url, &[]).await;
+    let clock = Clock::stopped();
     let (id, _) = app.profile("postman").await;
     let token = app.token("postman").await;
     let path = format!("/api/profiles/{id}");
     assert_eq!(app.get(&path).bearer(&token).send().await.status, 200);
-    a_pause().await;
+    clock.advance(REREAD_PAUSE).await;
 
     let account = superuser.find("users", "").await.unwrap();
     let record = format!("/api/collections/users/records/{}", account[0]["id"].as_str().unwrap());
@@ -124,7 +126,7 @@ async fn a_changed_password_of_pocketbase_is_noticed_and_the_request_succeeds() 
     superuser.call(reqwest::Method::PATCH, &record, Some(password)).await.unwrap();
     assert_eq!(app.get(&path).bearer(&token).send().await.status, 502, "the secret has the old one");
     stored.put(&secret(&json!({ "PB_USER_PASSWORD": "a-new-password-of-the-service" })).to_string()).await;
-    a_pause().await;
+    clock.advance(REREAD_PAUSE).await;
     assert_eq!(app.get(&path).bearer(&token).send().await.status, 200);
     let form = crate::support::FormBody::new().text("country", "SG");
     assert_eq!(app.patch(&path).bearer(&token).form(form).send().await.status, 200, "with its body as it was");
@@ -136,32 +138,33 @@ async fn a_secret_is_read_again_when_it_is_old() {
     let stored = Secret::new(&secret(&json!({}))).await;
     let pocketbase = &crate::support::shared().await.url;
     let app = app_with(&stored, pocketbase, &recorder.url, &[("SECRETS_TTL_SECONDS", "10")]).await;
+    let clock = Clock::stopped();
     let create = async |key: &str| {
         let person = json!({ "userID": unique("user") });
         app.post("/api/profiles/create").key(key).json(&person).send().await.status
     };
     assert_eq!(create(STATIC_KEY).await, 201);
-    // A key is revoked: nothing about a good key tells that it should not be.
+    // A key is revoked. It is not refused before the secret is read again.
     stored.put(&secret(&json!({ "VALID_API_KEYS": "some-other-static-key" })).to_string()).await;
     assert_eq!(create(STATIC_KEY).await, 201, "not old yet");
-    tokio::time::sleep(Duration::from_millis(10_100)).await;
+    clock.advance(Duration::from_millis(10_100)).await;
     assert_eq!(create(STATIC_KEY).await, 401);
 
-    // Something unusable leaves what was good, and so does a Secrets Manager that is down; either way it asks again soon.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // An unusable secret and an unreachable Secrets Manager leave the settings as they were, and the secret is read again soon.
+    clock.advance(Duration::from_secs(5)).await;
     for unusable in ["not json", "{}", "{\"JWT_SECRET\": \"short\"}", "down"] {
         if unusable == "down" {
             recorder.refuse(400, "{}");
         } else {
             stored.put(unusable).await;
         }
-        a_pause().await;
+        clock.advance(REREAD_PAUSE).await;
         recorder.bodies();
         assert_eq!(create("some-other-static-key").await, 201, "{unusable}");
         assert_eq!(recorder.bodies().len(), 1, "{unusable} has been read");
     }
     recorder.relent();
     stored.put(&secret(&json!({})).to_string()).await;
-    a_pause().await;
+    clock.advance(REREAD_PAUSE).await;
     assert_eq!((create(STATIC_KEY).await, create("some-other-static-key").await), (201, 401));
 }

@@ -1,4 +1,4 @@
-//! What the stand-ins have beyond what the functions ask of them today, through AWS's own SDK.
+//! Operations of the stand-ins that no function calls yet, through the AWS SDK.
 
 use aws_sdk_rekognition::Client;
 use aws_sdk_rekognition::primitives::Blob;

@@ -1,4 +1,4 @@
-//! POST /api/auth/token as any OAuth 2.0 library would call it, and as an attacker would.
+//! POST /api/auth/token: the OAuth 2.0 client credentials grant, and attacks on it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Bearer tokens: which are believed.
+//! Bearer tokens: accepted and refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

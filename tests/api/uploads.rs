@@ -1,4 +1,4 @@
-//! Files that go past the API: what may be uploaded, and how it then stands in the place of a file.
+//! Uploads to the bucket: limits, and `upload:…` in place of a file in a form.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ async fn a_verification_takes_uploads_beside_files_of_the_request_and_of_the_pro
 }
 
 #[tokio::test]
-async fn analysing_does_not_use_an_upload_up_and_holds_fast_what_was_seen() {
+async fn an_analysis_does_not_use_up_an_upload_and_pins_its_checksum() {
     let bench = Bench::new().await;
     let image = [JPEG, b"specimen:{\"name\":\"Anna\"}"].concat();
     let made = bench.app.announce("document_front", "image/jpeg", image.len()).bearer(&bench.flow).send().await;
@@ -114,7 +114,7 @@ async fn analysing_does_not_use_an_upload_up_and_holds_fast_what_was_seen() {
 }
 
 #[tokio::test]
-async fn an_upload_is_its_callers_alone() {
+async fn an_upload_can_be_used_by_its_caller_only() {
     let bench = Bench::new().await;
     let text = bench.app.upload(&bench.flow, "document_front", "image/png", PNG).await;
     let path = format!("/api/profiles/{}", bench.id);
@@ -176,7 +176,7 @@ async fn an_upload_that_two_requests_store_at_once_is_stored_once() {
 }
 
 #[tokio::test]
-async fn a_form_says_what_s3_has_to_check() {
+async fn the_policy_of_an_upload_form_restricts_every_field() {
     let bench = Bench::new().await;
     let made =
         bench.app.announce("facial_video", "Video/WebM; codecs=vp9", 52_428_800).bearer(&bench.flow).send().await;
@@ -215,7 +215,7 @@ print(auth.signature(sys.argv[1], types.SimpleNamespace(context={'timestamp': sy
 ";
 
 #[tokio::test]
-async fn what_cannot_be_uploaded_is_said_at_once() {
+async fn unacceptable_uploads_are_refused_before_they_are_sent() {
     let bench = Bench::new().await;
     for (field, kind, size, status) in [
         ("document_front", "image/jpeg", 15 * 1024 * 1024 + 1, 413),
@@ -238,7 +238,7 @@ async fn what_cannot_be_uploaded_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn a_person_uploads_so_often_a_day_and_nothing_after_the_decision() {
+async fn uploads_are_limited_per_day_and_refused_after_the_decision() {
     let storage = Storage::new().await;
     let app = App::with(&[&storage.variables()[..], &[("MAX_UPLOADS", "3")]].concat()).await;
     let (id, flow) = app.profile("postman").await;
@@ -254,7 +254,7 @@ async fn a_person_uploads_so_often_a_day_and_nothing_after_the_decision() {
 }
 
 #[tokio::test]
-async fn a_profile_that_is_named_must_be_the_callers() {
+async fn an_upload_for_a_named_profile_needs_access_to_the_profile() {
     let bench = Bench::new().await;
     let (other, _) = bench.app.profile("other").await;
     let announce = async |token: &str, profile: &str| {

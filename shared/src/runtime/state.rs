@@ -1,10 +1,11 @@
 //! State of a function, rebuilt when the secret has changed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::StartError;
 use super::secrets::Secrets;

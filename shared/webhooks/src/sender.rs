@@ -189,7 +189,7 @@ impl WebhookSender {
     }
 
     async fn send(&self, delivery: &QueuedDelivery, leased: &LeasedDelivery) -> Answer {
-        let (at, started) = (Utc::now(), Instant::now());
+        let (at, started) = (Utc::now(), tokio::time::Instant::now());
         let sent = self.post(delivery, leased, at).await;
         let (status, error, response, retry_after) = match sent {
             Ok((response, retry_after)) => {

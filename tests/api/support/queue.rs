@@ -1,27 +1,33 @@
 //! SQS, which is moto's.
 
 use aws_sdk_sqs::Client;
+use serde_json::Value;
 
-use super::{moto, unique};
+use super::{Recorder, moto, unique};
 
 /// A queue of a test's own.
 pub struct Queue {
     client: Client,
     url: String,
-    endpoint: String,
+    /// What the functions send passes here.
+    recorder: Recorder,
 }
 
 impl Queue {
     pub async fn new() -> Self {
-        let endpoint = moto().await.url.clone();
-        let client = local::storage::queue_client(&endpoint);
+        let client = local::storage::queue_client(&moto().await.url);
         let made = client.create_queue().queue_name(unique("webhooks")).send().await.unwrap();
-        Self { client, url: made.queue_url.unwrap(), endpoint }
+        Self { client, url: made.queue_url.unwrap(), recorder: Recorder::new().await }
     }
 
     /// The variables that lead to it.
     pub fn variables(&self) -> [(&'static str, &str); 2] {
-        [("AWS_ENDPOINT_URL_SQS", &self.endpoint), ("WEBHOOK_QUEUE_URL", &self.url)]
+        [("AWS_ENDPOINT_URL_SQS", &self.recorder.url), ("WEBHOOK_QUEUE_URL", &self.url)]
+    }
+
+    /// The requests of the functions since the last time this was asked.
+    pub fn sent(&self) -> Vec<Value> {
+        self.recorder.bodies().iter().map(|body| serde_json::from_str(body).unwrap()).collect()
     }
 
     /// The bodies of all messages that are there now, which are gone then.

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,6 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use super::within;
 
 /// What an endpoint answers.
 #[derive(Debug, Clone)]
@@ -20,8 +22,10 @@ pub enum Reply {
     With(u16, &'static str, String),
     /// A body of so many bytes.
     Long(usize),
-    /// Nothing, for a long time.
+    /// Nothing, until the sender hangs up.
     Silence,
+    /// A status, once [`Receiver::release`] is called.
+    Held(u16),
 }
 
 /// A webhook as it arrived.
@@ -46,13 +50,21 @@ pub struct Receiver {
     pub url: String,
     received: Arc<Mutex<Vec<Received>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
+    arrived: Arc<Notify>,
+    released: Arc<Notify>,
 }
 
 impl Receiver {
     pub async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/webhook", listener.local_addr().unwrap());
-        let receiver = Self { url, received: Arc::default(), replies: Arc::default() };
+        let receiver = Self {
+            url,
+            received: Arc::default(),
+            replies: Arc::default(),
+            arrived: Arc::default(),
+            released: Arc::default(),
+        };
         let router = Router::new().fallback(receive).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         receiver
@@ -63,6 +75,16 @@ impl Receiver {
         self.replies.lock().unwrap().extend(replies);
     }
 
+    /// Waits until a webhook has arrived since the last time this was called.
+    pub async fn arrived(&self) {
+        within("a webhook that arrives", self.arrived.notified()).await;
+    }
+
+    /// Answers the webhook that is held.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
+
     /// What has arrived since the last time this was asked.
     pub fn received(&self) -> Vec<Received> {
         std::mem::take(&mut *self.received.lock().unwrap())
@@ -71,6 +93,7 @@ impl Receiver {
 
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
     receiver.received.lock().unwrap().push(Received { headers, body });
+    receiver.arrived.notify_one();
     let reply = receiver.replies.lock().unwrap().pop_front();
     match reply {
         None => "{\"received\":true}".into_response(),
@@ -79,9 +102,10 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
             (StatusCode::from_u16(status).unwrap(), [(name, value)]).into_response()
         }
         Some(Reply::Long(bytes)) => (StatusCode::INTERNAL_SERVER_ERROR, "x".repeat(bytes)).into_response(),
-        Some(Reply::Silence) => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            StatusCode::OK.into_response()
+        Some(Reply::Silence) => std::future::pending().await,
+        Some(Reply::Held(status)) => {
+            receiver.released.notified().await;
+            StatusCode::from_u16(status).unwrap().into_response()
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Waiting for what has to come, and a clock that tests move.
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
+use std::rc::{Rc, Weak};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -40,29 +42,87 @@ async fn pause() {
     tokio::task::spawn_blocking(|| std::thread::sleep(BETWEEN_LOOKS)).await.unwrap();
 }
 
-/// The clock of tokio, stopped for as long as this exists. Input and output go on, and take no time.
-pub struct StoppedClock {
-    /// Ends the thread that keeps the clock from advancing by itself.
-    _until_dropped: Sender<()>,
+/// How many times slower than the machine's a slow clock goes.
+const SLOWNESS: u32 = 10;
+
+thread_local! {
+    /// The clock of this thread's runtime, which is the one that `#[tokio::test]` makes.
+    static CLOCK: RefCell<Weak<Hold>> = RefCell::default();
 }
 
-impl StoppedClock {
-    pub fn new() -> Self {
-        tokio::time::pause();
-        let (until_dropped, dropped) = channel::<()>();
-        // A stopped clock jumps to the next timer while nothing runs, unless a blocking task does.
-        tokio::task::spawn_blocking(move || dropped.recv());
-        Self { _until_dropped: until_dropped }
+/// The clock of tokio, which time limits of calls go by, in the hands of the test for as long as this exists. Input and
+/// output go on as always.
+pub struct Clock {
+    _hold: Rc<Hold>,
+}
+
+impl Clock {
+    /// A clock that stands still.
+    pub fn stopped() -> Self {
+        Self::held(false)
+    }
+
+    /// A clock that goes so slowly that a busy machine exceeds no time limit.
+    pub fn slow() -> Self {
+        Self::held(true)
+    }
+
+    fn held(is_slow: bool) -> Self {
+        CLOCK.with_borrow_mut(|current| {
+            let hold = current.upgrade().unwrap_or_else(|| Rc::new(Hold::new()));
+            *current = Rc::downgrade(&hold);
+            if is_slow && !hold.is_going.replace(true) {
+                tokio::spawn(go_slowly());
+            }
+            Self { _hold: hold }
+        })
     }
 
     /// Lets time pass.
     pub async fn advance(&self, by: Duration) {
         tokio::time::advance(by).await;
     }
+
+    /// Lets time pass, no faster than it does, until there is something.
+    pub async fn advance_until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let look = async || match look().await {
+            None => {
+                self.advance(BETWEEN_LOOKS).await;
+                None
+            }
+            found => found,
+        };
+        eventually(what, look).await
+    }
 }
 
-impl Drop for StoppedClock {
+struct Hold {
+    is_going: Cell<bool>,
+    /// Ends the thread that keeps a stopped clock from jumping to the next timer while nothing runs.
+    _until_dropped: Sender<()>,
+}
+
+impl Hold {
+    fn new() -> Self {
+        tokio::time::pause();
+        let (until_dropped, dropped) = channel::<()>();
+        tokio::task::spawn_blocking(move || dropped.recv());
+        Self { is_going: Cell::new(false), _until_dropped: until_dropped }
+    }
+}
+
+impl Drop for Hold {
     fn drop(&mut self) {
         tokio::time::resume();
+    }
+}
+
+async fn go_slowly() {
+    loop {
+        pause().await;
+        if CLOCK.with_borrow(|clock| clock.upgrade().is_none()) {
+            return;
+        }
+        tokio::time::advance(BETWEEN_LOOKS / SLOWNESS).await;
     }
 }
