@@ -31,7 +31,8 @@ impl Template {
             if resource["Type"] != "AWS::Serverless::Function" {
                 continue;
             }
-            let binary = text(&resource["Metadata"]["BuildProperties"]["Binary"]);
+            let code = text(&resource["Properties"]["CodeUri"]);
+            let binary = code.strip_prefix("target/lambda/").unwrap().to_owned();
             template.functions.insert(text(name), binary.clone());
             for event in resource["Properties"]["Events"].as_mapping().unwrap().values() {
                 if event["Type"] != "HttpApi" {
