@@ -19,8 +19,12 @@ BROWSER_TOOLS := .venv-browser/.installed
 WITH_ENV := .venv/bin/honcho run
 # `make run` and `make test` build alike, so neither compiles again what the other has built.
 BUILD := cargo build --workspace --bins
-# cargo-lambda stands beside sam.
-SAM := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} PATH="$(CURDIR)/.venv-sam/bin:$$PATH" sam
+SAM := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} .venv-sam/bin/sam
+# cargo-lambda finds zig, its linker, in PATH.
+CARGO_LAMBDA := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" cargo-lambda lambda
+# The architecture of the functions, as in template.yaml: x86-64 or arm64.
+LAMBDA_ARCH ?= x86-64
+FUNCTIONS := $(patsubst functions/%/,%,$(wildcard functions/*/))
 
 .PHONY: help
 help: ## Show this list
@@ -70,9 +74,9 @@ generate: ## Update what is generated from template.yaml (the functions in tests
 layer: .layer/bin/ffmpeg ## Fetch the ffmpeg of the Lambda layer
 
 .PHONY: build
-build: $(SAM_TOOLS) .layer/bin/ffmpeg ## Check the template and build every function for Lambda (sam validate --lint, sam build)
+build: $(SAM_TOOLS) .layer/bin/ffmpeg ## Check the template and build every function for Lambda, into target/lambda
 	$(SAM) validate --lint
-	$(SAM) build
+	$(CARGO_LAMBDA) build --release --$(LAMBDA_ARCH) --lambda-dir target/lambda $(FUNCTIONS:%=--package %)
 
 .PHONY: test-sam
 test-sam: $(TOOLS) build ## Run every sample event, and the API, in Lambda's emulators (the API only with Docker)

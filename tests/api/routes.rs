@@ -8,7 +8,9 @@ use template::{Route, Source};
 use crate::support::{openapi, root, template};
 
 fn yaml(file: &str) -> Value {
-    serde_norway::from_str(&std::fs::read_to_string(root().join(file)).unwrap()).unwrap()
+    let mut document: Value = serde_norway::from_str(&std::fs::read_to_string(root().join(file)).unwrap()).unwrap();
+    document.apply_merge().unwrap();
+    document
 }
 
 fn text(value: &Value) -> String {
@@ -216,7 +218,11 @@ fn no_function_is_given_a_secret_or_a_permission_that_it_does_not_use() {
         let (secret, others): (Vec<_>, Vec<_>) = policies.iter().partition(|policy| is_tagged(policy, "!If"));
         let reads_secret = !secrets_of(&binary).is_empty();
         assert_eq!((has("SECRETS_ARN"), secret.len()), (reads_secret, usize::from(reads_secret)), "{binary}");
-        let statements = others.iter().flat_map(|policy| policy["Statement"].as_sequence().unwrap());
+        let documents = others.iter().map(|policy| match policy {
+            Value::Tagged(managed) => &template["Resources"][text(&managed.value)]["Properties"]["PolicyDocument"],
+            inline => inline,
+        });
+        let statements = documents.flat_map(|document| document["Statement"].as_sequence().unwrap());
         let actions: Vec<_> = statements.map(|statement| text(&statement["Action"])).collect();
         assert_eq!(actions, actions_of(&binary), "{binary}");
     }

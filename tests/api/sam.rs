@@ -1,6 +1,6 @@
-//! What `sam build` makes, in Lambda's own emulators: `make test-sam`.
+//! Tests of the release build in Lambda's own emulators: `make test-sam`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -45,10 +45,10 @@ fn runtime_emulator() -> PathBuf {
 }
 
 #[tokio::test]
-#[ignore = "needs `sam build`: make test-sam"]
+#[ignore = "needs `make build`: make test-sam"]
 async fn every_event_answers_as_its_name_says() {
     let server = pocketbase().await;
-    let functions: BTreeMap<_, _> = template().functions.into_iter().map(|(name, binary)| (binary, name)).collect();
+    let functions: BTreeSet<_> = template().functions.into_values().collect();
     let (_standins, standins_url) = stand_ins();
     let services = local::standins::variables(&development().into_iter().collect(), &standins_url, &moto().await.url);
     let services = services.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -58,14 +58,14 @@ async fn every_event_answers_as_its_name_says() {
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let variables = [development(), services, own].concat();
     let mut events = 0;
-    for (binary, resource) in functions {
+    for binary in functions {
         let (port, runtime_port) = (free_port().unwrap(), free_port().unwrap());
         let arguments = [
             "--runtime-interface-emulator-address".to_owned(),
             format!("127.0.0.1:{port}"),
             "--runtime-api-address".to_owned(),
             format!("127.0.0.1:{runtime_port}"),
-            root().join(format!(".aws-sam/build/{resource}/bootstrap")).display().to_string(),
+            root().join(format!("target/lambda/{binary}/bootstrap")).display().to_string(),
         ];
         let _emulator = start(&runtime_emulator(), &arguments, &variables);
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/function/invocations");
@@ -94,7 +94,7 @@ fn has_docker() -> bool {
 }
 
 #[tokio::test]
-#[ignore = "needs `sam build`, and Docker: make test-sam"]
+#[ignore = "needs `make build`, and Docker: make test-sam"]
 async fn the_http_api_passes_forms_and_answers_cors_under_sam_local() {
     if !has_docker() {
         println!("SKIPPED: there is no Docker, which `sam local start-api` needs");
