@@ -139,6 +139,7 @@ class Visit:
         self.context = browser.new_context(locale=language, permissions=["camera"], **{**device, **options})
         self.page = self.context.new_page()
         self.page.set_default_timeout(LIMIT)
+        self.has_clock = has_clock
         if has_clock:
             self.page.clock.install()
         self.page.add_init_script(
@@ -241,6 +242,10 @@ class Visit:
     def record(self):
         expect(self.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
         self.press("selfie_record")
+        if self.has_clock:
+            # Saves the seconds of the countdown.
+            expect(self.page.locator("#count")).to_be_visible()
+            self.page.clock.run_for(3000)
         self.at("selfie-review")
 
     def choose_video(self, file=None):

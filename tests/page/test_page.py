@@ -82,7 +82,7 @@ def test_the_page_says_what_follows_from_each_outcome(visit, photo, status):
 
 
 def test_the_document_can_be_photographed_with_the_camera(visit):
-    person = visit()
+    person = visit(has_clock=True)
     person.open()
     person.press("start")
     person.record()
@@ -99,7 +99,7 @@ def test_the_document_can_be_photographed_with_the_camera(visit):
 
 
 def test_the_video_can_be_watched_and_taken_again_and_the_camera_is_only_on_meanwhile(visit):
-    person = visit()
+    person = visit(has_clock=True)
     person.page.add_init_script("""
         const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
         window.streams = [];
@@ -333,7 +333,7 @@ def test_without_the_camera_a_file_can_be_chosen_instead(visit, error, key):
 
 
 def test_a_camera_that_was_refused_can_be_allowed_and_tried_again(visit):
-    person = visit()
+    person = visit(has_clock=True)
     person.page.add_init_script("""
         const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
         let refused = false;
@@ -467,11 +467,13 @@ def test_a_double_click_sends_once_and_skips_no_step(visit):
 # ---------------------------------------------------------------- files that cannot be used
 
 
-def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(visit):
+def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(visit, tmp_path):
     person = visit(camera_error="NotFoundError")
     person.open()
     person.to_document()
-    person.choose_photo({"name": "large.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8" + bytes(15 * 1024 * 1024)})
+    large = tmp_path / "large.jpg"
+    large.write_bytes(b"\xff\xd8" + bytes(15 * 1024 * 1024))
+    person.choose_photo(large)
     person.alert("error_too_large_id_photo")
     expect(person.page.get_by_role("alert")).to_contain_text("15")
     assert person.slots == []
@@ -544,7 +546,7 @@ def test_without_a_camera_an_unusable_video_is_asked_for_again_as_a_file(visit):
 
 @pytest.mark.parametrize(("field", "step"), [("id_photo", "document"), ("selfie_video", "selfie")])
 def test_a_file_the_api_cannot_use_is_asked_for_again_and_the_other_is_kept(visit, field, step):
-    person = visit(camera_error="NotFoundError" if field == "id_photo" else None)
+    person = visit(camera_error="NotFoundError" if field == "id_photo" else None, has_clock=True)
     person.page.route("**/verif/submit", fails_once(400, {"error": "Invalid file", "message": "internal words", "field": field}))
     person.open()
     if field == "id_photo":
