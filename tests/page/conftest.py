@@ -5,7 +5,6 @@ SCREENSHOTS      where the pictures of every step go (.run/screenshots)
 CHROMIUM         the browser; else the installed chromium, else Playwright's own
 """
 
-import base64
 import json
 import os
 import re
@@ -43,13 +42,15 @@ def free_ports():
 STACK = {} if "API_URL" in os.environ else free_ports()
 API_URL = os.environ.get("API_URL") or f"http://127.0.0.1:{STACK['API_PORT']}"
 PUBLISHABLE_KEY = os.environ.get("PUBLISHABLE_KEY", "pk_development_partner_publishable")
-OUTCOME_TIMEOUT = 40_000
+# How long a test waits for what has to come, in milliseconds: a busy machine must not fail a test.
+LIMIT = 120_000
+expect.set_options(timeout=LIMIT)
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-    # A page that a test has altered counts as come from nowhere, and may then ask nobody on this machine.
+    # Chromium does not know where a page comes from that a test has altered, and blocks its requests to this machine.
     "--disable-features=LocalNetworkAccessChecks",
 ]
 
@@ -128,39 +129,19 @@ def browser(stack):
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def selfie(browser):
-    """What the camera shows, as a file: tests that are about something else choose it and save the seconds of recording."""
-    context = browser.new_context(permissions=["camera"])
-    page = context.new_page()
-    page.goto(f"{API_URL}/verif/")
-    data = page.evaluate("""async () => {
-        const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
-        const recorder = new MediaRecorder(stream, { mimeType: "video/webm;codecs=vp8" });
-        const parts = [];
-        recorder.ondataavailable = ({ data }) => parts.push(data);
-        const stopped = new Promise((resolve) => { recorder.onstop = resolve; });
-        recorder.start();
-        setTimeout(() => recorder.stop(), 4000);
-        await stopped;
-        const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
-        return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-    }""")
-    context.close()
-    return {"name": "selfie.webm", "mimeType": "video/webm", "buffer": base64.b64decode(data)}
-
-
 class Visit:
-    """One person's visit: the page, what it asked of whom, and what went wrong in it."""
+    """A visit to the page, with its requests and console errors."""
 
-    def __init__(self, browser, selfie, language="en", device=PHONE, camera_error=None, **options):
+    def __init__(self, browser, language="en", device=PHONE, camera_error=None, has_clock=False, **options):
         self.user_identifier = f"browser-{uuid.uuid4().hex[:12]}"
         self.words = messages(language[:2])
-        self.selfie = selfie
         self.trouble, self.requests, self.upload_origins, self.slots, self.posts = [], [], set(), [], []
         self.context = browser.new_context(locale=language, permissions=["camera"], **{**device, **options})
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(LIMIT)
+        self.has_clock = has_clock
+        if has_clock:
+            self.page.clock.install()
         self.page.add_init_script(
             "addEventListener('securitypolicyviolation', (event) => console.error('CSP violation', event.violatedDirective, event.blockedURI));"
         )
@@ -209,8 +190,21 @@ class Visit:
         self.page.goto(link if link.startswith("http") else API_URL + link)
         self.at(step)
 
-    def at(self, step, timeout=15_000):
-        expect(self.page.locator(f'[data-step="{step}"]')).to_be_visible(timeout=timeout)
+    def at(self, step):
+        expect(self.page.locator(f'[data-step="{step}"]')).to_be_visible()
+
+    def until(self, what, is_so):
+        """Waits for something that happens outside of the page."""
+        deadline = time.monotonic() + LIMIT / 1000
+        while not is_so():
+            assert time.monotonic() < deadline, f"waited in vain for {what}"
+            self.page.wait_for_timeout(20)
+
+    def settle(self):
+        """Waits for the end of the animations that a step begins with."""
+        self.page.evaluate("""Promise.all(document.getAnimations()
+            .filter((animation) => animation.effect.getComputedTiming().endTime < 1000)
+            .map((animation) => animation.finished.catch(() => {})))""")
 
     @property
     def step(self):
@@ -227,25 +221,41 @@ class Visit:
         return self.page.get_by_role("heading", level=1)
 
     def alert(self, key):
-        """Sees that exactly this is said, and how to go on."""
+        """Expects one alert, with the title of this message and a text."""
         box = self.page.get_by_role("alert")
         expect(box).to_have_count(1)
         expect(box.locator("strong")).to_have_text(self.words[f"{key}_title"])
         assert len(box.locator("p").inner_text()) > 20
 
+    def stop_clock(self):
+        """Stops the timers of a page that has a clock, until `page.clock.resume()`."""
+        self.page.clock.pause_at(self.page.evaluate("Date.now()") / 1000 + 60)
+
+    def begin_recording(self):
+        """Begins a recording that does not end before the clock goes on."""
+        self.stop_clock()
+        self.press("selfie_record")
+        expect(self.page.locator("#count")).to_be_visible()
+        self.page.clock.run_for(3000)
+        expect(self.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording")
+
     def record(self):
         expect(self.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
         self.press("selfie_record")
+        if self.has_clock:
+            # Saves the seconds of the countdown.
+            expect(self.page.locator("#count")).to_be_visible()
+            self.page.clock.run_for(3000)
         self.at("selfie-review")
 
     def choose_video(self, file=None):
-        self.page.get_by_label(self.words["selfie_choose"]).set_input_files(file or self.selfie)
+        self.page.get_by_label(self.words["selfie_choose"]).set_input_files(file or SPECIMENS / "selfie.webm")
 
     def choose_photo(self, file="id-same.jpg"):
         self.page.get_by_label(self.words["document_choose"]).set_input_files(SPECIMENS / file if isinstance(file, str) else file)
 
     def to_document(self):
-        """Past the selfie, with a file, since a camera that is missing is offered one."""
+        """Goes to the document step with a selfie from a file, which the page offers where there is no camera."""
         self.press("start")
         self.at("selfie")
         self.choose_video()
@@ -261,7 +271,7 @@ class Visit:
         self.at("send")
 
     def outcome(self, status):
-        self.at("outcome", OUTCOME_TIMEOUT)
+        self.at("outcome")
         expect(self.heading()).to_have_text(self.words[f"outcome_{status}_title"])
 
     def route_uploads(self, handler):
@@ -273,11 +283,11 @@ class Visit:
 
     def screenshot(self, name):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.wait_for_timeout(400)
+        self.settle()
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
     def expect_trouble(self, *patterns):
-        """Takes what the test itself caused off the list of what went wrong."""
+        """Removes the console messages that the test itself caused."""
         self.trouble = [text for text in self.trouble if not any(re.search(pattern, text) for pattern in patterns)]
 
 
@@ -287,12 +297,12 @@ def origin(url):
 
 
 @pytest.fixture
-def visit(browser, selfie):
-    """Makes visits, and sees at the end that the page did nothing it should not in any of them."""
+def visit(browser):
+    """Makes visits. None may end with a console error, or have asked anyone but the API and the bucket."""
     visits = []
 
     def make(**options):
-        visits.append(Visit(browser, selfie, **options))
+        visits.append(Visit(browser, **options))
         return visits[-1]
 
     yield make

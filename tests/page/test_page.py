@@ -1,4 +1,4 @@
-"""What a person can rely on in the hosted page, one sentence a test. How to run them: see conftest.py."""
+"""Tests of the hosted page in a browser. conftest.py says how to run them."""
 
 import re
 
@@ -33,7 +33,7 @@ def fails_once(status, body, headers=None):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_person_gets_from_the_link_to_being_verified(visit, device):
-    person = visit(device=DEVICES[device])
+    person = visit(device=DEVICES[device], has_clock=True)
     person.open()
     assert "token=" in person.page.url and "api_key" not in person.page.url
     person.screenshot(f"{device}-01-welcome")
@@ -41,14 +41,15 @@ def test_a_person_gets_from_the_link_to_being_verified(visit, device):
     person.at("selfie")
     expect(person.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
     person.screenshot(f"{device}-02-selfie")
+    person.stop_clock()
     person.press("selfie_record")
     expect(person.page.locator("#count")).to_be_visible()
     person.screenshot(f"{device}-03-countdown")
-    expect(person.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording", timeout=8000)
-    person.page.wait_for_timeout(1800)
+    person.page.clock.run_for(3000)
+    expect(person.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording")
     person.screenshot(f"{device}-04-recording")
+    person.page.clock.resume()
     person.at("selfie-review")
-    person.page.wait_for_timeout(500)
     person.screenshot(f"{device}-05-selfie-review")
     person.press("selfie_use")
     person.at("document")
@@ -60,7 +61,7 @@ def test_a_person_gets_from_the_link_to_being_verified(visit, device):
     person.at("send")
     person.screenshot(f"{device}-08-send")
     person.press("send")
-    person.at("checking", 40_000)
+    person.at("checking")
     person.screenshot(f"{device}-10-checking")
     person.outcome("verified")
     person.screenshot(f"{device}-11-verified")
@@ -81,7 +82,7 @@ def test_the_page_says_what_follows_from_each_outcome(visit, photo, status):
 
 
 def test_the_document_can_be_photographed_with_the_camera(visit):
-    person = visit()
+    person = visit(has_clock=True)
     person.open()
     person.press("start")
     person.record()
@@ -98,7 +99,7 @@ def test_the_document_can_be_photographed_with_the_camera(visit):
 
 
 def test_the_video_can_be_watched_and_taken_again_and_the_camera_is_only_on_meanwhile(visit):
-    person = visit()
+    person = visit(has_clock=True)
     person.page.add_init_script("""
         const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
         window.streams = [];
@@ -112,7 +113,7 @@ def test_the_video_can_be_watched_and_taken_again_and_the_camera_is_only_on_mean
     assert person.page.evaluate(live) == 0
     person.press("play")
     expect(person.button("pause")).to_be_visible()
-    expect(person.button("play")).to_be_visible(timeout=10_000)
+    expect(person.button("play")).to_be_visible()
     person.press("selfie_retake")
     person.at("selfie")
     expect(person.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
@@ -176,18 +177,18 @@ def test_the_keyboard_alone_is_enough(visit):
 
 @pytest.mark.parametrize("theme", ["", DARK], ids=["own-colours", "dark-theme"])
 def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
-    person = visit()
+    person = visit(has_clock=True)
     seen = []
 
     def check(name):
-        person.page.wait_for_timeout(450)
+        person.settle()
         result = Axe().run(person.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
         assert result.violations_count == 0, f"{name}: {result.generate_report()}"
         seen.append(name)
         if theme:
             person.screenshot(f"dark-{len(seen):02}-{name}")
 
-    # Held back until it has been looked at.
+    # Requests are held until axe has looked at the step.
     waiting = []
     person.page.route("**/verif/submit", lambda route: waiting.append(route))
     person.route_uploads(lambda route: waiting.append(route))
@@ -196,8 +197,9 @@ def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
     person.press("start")
     expect(person.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
     check("selfie")
-    person.press("selfie_record")
-    expect(person.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording", timeout=8000)
+    person.begin_recording()
+    # Axe needs the clock.
+    person.page.clock.resume()
     check("recording")
     person.at("selfie-review")
     check("selfie-review")
@@ -216,18 +218,17 @@ def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
     check("send")
     person.press("send")
     for _ in range(2):
-        person.page.wait_for_timeout(300)
+        person.until("an upload", lambda: waiting)
         check("sending")
         waiting.pop(0).continue_()
-        person.page.wait_for_timeout(300)
-    person.at("checking", 40_000)
+    person.at("checking")
+    person.until("the submission", lambda: waiting)
     check("checking")
     waiting.pop(0).fulfill(status=500, json={"error": "Verification processing failed"})
     person.alert("error_failed")
     check("send-alert")
     person.press("send_again")
-    person.at("checking", 40_000)
-    person.page.wait_for_timeout(300)
+    person.until("the second submission", lambda: waiting)
     waiting.pop(0).continue_()
     person.outcome("verified")
     check("outcome")
@@ -244,7 +245,7 @@ def test_a_link_that_cannot_work_says_so_and_what_to_do(visit, problem):
     person.screenshot(f"phone-12-{problem}")
 
 
-def test_a_link_of_nobody_known_still_says_what_to_do(visit):
+def test_a_link_without_a_partner_still_says_what_to_do(visit):
     person = visit()
     person.open_altered(lambda settings: {**settings, "problem": "not_found", "partner": None, "token": None}, step="problem")
     expect(person.page.locator("#problem-next")).to_have_text(person.words["problem_unknown_next"])
@@ -332,7 +333,7 @@ def test_without_the_camera_a_file_can_be_chosen_instead(visit, error, key):
 
 
 def test_a_camera_that_was_refused_can_be_allowed_and_tried_again(visit):
-    person = visit()
+    person = visit(has_clock=True)
     person.page.add_init_script("""
         const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
         let refused = false;
@@ -361,14 +362,14 @@ def test_a_browser_that_cannot_record_is_offered_a_file(visit, missing):
 
 
 def test_a_camera_that_is_unplugged_while_recording_leaves_no_half_video(visit):
-    person = visit()
+    person = visit(has_clock=True)
     person.open()
     person.press("start")
-    person.press("selfie_record")
-    expect(person.page.locator("#selfie-stage")).to_have_attribute("data-state", "recording", timeout=8000)
+    person.begin_recording()
     person.page.evaluate("document.getElementById('selfie-live').srcObject.getTracks().forEach((track) => { track.stop(); track.dispatchEvent(new Event('ended')); })")
     expect(person.page.get_by_role("alert")).to_be_visible()
     assert person.step == "selfie"
+    person.page.clock.resume()
     person.press("camera_again")
     person.record()
 
@@ -376,7 +377,7 @@ def test_a_camera_that_is_unplugged_while_recording_leaves_no_half_video(visit):
 # ---------------------------------------------------------------- the network fails
 
 
-def test_a_connection_lost_in_the_middle_is_taken_up_again_and_nothing_goes_twice(visit):
+def test_sending_resumes_after_a_lost_connection_without_uploading_twice(visit):
     person = visit(camera_error="NotFoundError")
     posts = []
 
@@ -399,7 +400,7 @@ def test_a_connection_lost_in_the_middle_is_taken_up_again_and_nothing_goes_twic
     person.expect_trouble(NETWORK_ERROR)
 
 
-def test_being_offline_is_noticed_and_sending_works_once_back(visit):
+def test_sending_works_again_after_being_offline(visit):
     person = visit(camera_error="NotFoundError")
     person.open()
     person.to_send()
@@ -413,7 +414,7 @@ def test_being_offline_is_noticed_and_sending_works_once_back(visit):
     person.expect_trouble(NETWORK_ERROR)
 
 
-def test_the_progress_bar_counts_both_files_and_leaving_meanwhile_is_asked_about(visit):
+def test_the_progress_bar_counts_both_files_and_leaving_asks_for_confirmation(visit):
     person = visit(camera_error="NotFoundError")
     waiting = []
     person.route_uploads(lambda route: waiting.append(route))
@@ -427,11 +428,12 @@ def test_the_progress_bar_counts_both_files_and_leaving_meanwhile_is_asked_about
     asked = []
     person.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
     person.page.evaluate("setTimeout(() => location.reload())")
-    person.page.wait_for_timeout(700)
+    person.until("the question", lambda: asked)
     assert asked == ["beforeunload"]
     person.at("sending")
+    person.until("the first upload", lambda: waiting)
     waiting.pop(0).continue_()
-    person.page.wait_for_timeout(1000)
+    person.until("the second upload", lambda: waiting)
     assert 0 < int(bar.get_attribute("aria-valuenow")) < 100
     waiting.pop(0).continue_()
     person.outcome("verified")
@@ -448,11 +450,13 @@ def test_a_double_click_sends_once_and_skips_no_step(visit):
     person.at("selfie")
     person.choose_video()
     person.button("selfie_use").dblclick()
-    person.page.wait_for_timeout(300)
+    person.at("document")
+    person.settle()
     assert person.step == "document"
     person.choose_photo()
     person.button("document_use").dblclick()
-    person.page.wait_for_timeout(300)
+    person.at("send")
+    person.settle()
     assert person.step == "send"
     person.button("send").dblclick()
     person.outcome("verified")
@@ -463,11 +467,13 @@ def test_a_double_click_sends_once_and_skips_no_step(visit):
 # ---------------------------------------------------------------- files that cannot be used
 
 
-def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(visit):
+def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(visit, tmp_path):
     person = visit(camera_error="NotFoundError")
     person.open()
     person.to_document()
-    person.choose_photo({"name": "large.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8" + bytes(15 * 1024 * 1024)})
+    large = tmp_path / "large.jpg"
+    large.write_bytes(b"\xff\xd8" + bytes(15 * 1024 * 1024))
+    person.choose_photo(large)
     person.alert("error_too_large_id_photo")
     expect(person.page.get_by_role("alert")).to_contain_text("15")
     assert person.slots == []
@@ -540,7 +546,7 @@ def test_without_a_camera_an_unusable_video_is_asked_for_again_as_a_file(visit):
 
 @pytest.mark.parametrize(("field", "step"), [("id_photo", "document"), ("selfie_video", "selfie")])
 def test_a_file_the_api_cannot_use_is_asked_for_again_and_the_other_is_kept(visit, field, step):
-    person = visit(camera_error="NotFoundError" if field == "id_photo" else None)
+    person = visit(camera_error="NotFoundError" if field == "id_photo" else None, has_clock=True)
     person.page.route("**/verif/submit", fails_once(400, {"error": "Invalid file", "message": "internal words", "field": field}))
     person.open()
     if field == "id_photo":
@@ -681,7 +687,7 @@ def test_every_message_of_the_page_exists_and_none_is_left_over():
         assert any(key.startswith(f"error_{kind}_") or key.startswith(f"problem_{kind}_") for key in english), kind
 
 
-# ---------------------------------------------------------------- strangers' words
+# ---------------------------------------------------------------- hostile texts
 
 
 HOSTILE = '<img src=x onerror="document.title=\'owned\'"></script><script>document.title="owned"</script>{{script}}${7*7}'
