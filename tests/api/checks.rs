@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, eventually, photo,
-    root, selfie, shared, stand_ins, unique,
+    refusing_s3, root, selfie, shared, stand_ins, unique,
 };
 
 /// Only the key of the function's role is set: enough for S3, and Rekognition counts as not configured.
@@ -499,19 +499,6 @@ async fn other_media_types_are_decoded() {
         let answer = bench.send(FormBody::new().file("selfie_video", &video).file("id_photo", &image)).await;
         assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
     }
-}
-
-/// An S3 that refuses every request, as it does when the function's role lacks a permission.
-async fn refusing_s3() -> String {
-    let refuse = async || {
-        let body = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
-        (axum::http::StatusCode::FORBIDDEN, [("content-type", "application/xml")], body)
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().fallback(refuse);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
 }
 
 /// A 403 of AWS concerns this deployment's role. It is the operator's mistake, and costs no attempt.

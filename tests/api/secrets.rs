@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{App, Clock, Recorder, STATIC_KEY, Secret, moto, own_server, unique, variables};
+use crate::support::{
+    App, Clock, FormBody, Recorder, STATIC_KEY, Secret, moto, own_server, photo, refusing_s3, selfie, unique, variables,
+};
 
 /// All secret settings, with the values of the tests.
 fn secret(more: &Value) -> Value {
@@ -167,4 +169,29 @@ async fn a_secret_is_read_again_when_it_is_old() {
     stored.put(&secret(&json!({})).to_string()).await;
     clock.advance(REREAD_PAUSE).await;
     assert_eq!((create(STATIC_KEY).await, create("some-other-static-key").await), (201, 401));
+}
+
+/// A failure that an outdated secret would explain makes the function read the secret again. A request that has written
+/// something before the failure is not handled a second time.
+#[tokio::test]
+async fn a_request_that_has_written_is_not_handled_again_with_the_new_secret() {
+    let stored = Secret::new(&secret(&json!({}))).await;
+    let s3 = refusing_s3().await;
+    let own = [("AWS_ENDPOINT_URL_S3", &*s3), ("UPLOADS_BUCKET", "identivia-uploads")];
+    let app = app_with(&stored, &crate::support::shared().await.url, &moto().await.url, &own).await;
+    let clock = Clock::stopped();
+    let user = unique("user");
+    let submit = async || {
+        let person = json!({ "person": "anna" });
+        let form = FormBody::new().text("user_identifier", &user);
+        let form = form.file("selfie_video", &selfie(&person)).file("id_photo", &photo(&person));
+        app.post("/verif/submit").key(STATIC_KEY).form(form).send().await
+    };
+    assert_eq!(submit().await.text("/error"), "AWS access denied");
+    clock.advance(REREAD_PAUSE).await;
+    stored.put(&secret(&json!({ "OPENAI_API_KEY": "another-version-of-the-secret" })).to_string()).await;
+    assert_eq!(submit().await.text("/error"), "AWS access denied");
+    let superuser = crate::support::shared().await.superuser().await.unwrap();
+    let checks = superuser.find("checks", &format!("user_identifier=\"{user}\"")).await.unwrap();
+    assert_eq!(checks.len(), 2, "one for each submission");
 }

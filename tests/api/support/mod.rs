@@ -24,7 +24,7 @@ pub use queue::Queue;
 pub use receiver::{Received, Receiver, Reply};
 pub use shape::assert_shape;
 pub use specimens::{photo, selfie};
-pub use storage::{Storage, send_form};
+pub use storage::{Storage, refusing_s3, send_form};
 use template::Template;
 pub use waiting::{Clock, eventually, within};
 

@@ -59,3 +59,16 @@ impl App {
         format!("upload:{}", made.text("/upload_id"))
     }
 }
+
+/// An S3 that refuses every request, as it does when the function's role lacks a permission.
+pub async fn refusing_s3() -> String {
+    let refuse = async || {
+        let body = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+        (axum::http::StatusCode::FORBIDDEN, [("content-type", "application/xml")], body)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(refuse);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
