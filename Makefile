@@ -1,4 +1,4 @@
-# `make run` and `make test` are all that a fresh machine needs. `make help` lists the rest.
+# Targets for development, tests and releases. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -7,8 +7,10 @@ export PB_PORT ?= 8090
 export STANDINS_PORT ?= 8091
 export MOTO_PORT ?= 8092
 export RECEIVER_PORT ?= 8093
-# Each PocketBase has data of its own.
+# A data folder for each port, so that several stacks can run.
 export PB_DATA ?= .run/pb_data$(if $(filter-out 8090,$(PB_PORT)),-$(PB_PORT))
+# The number of processes of each function in `make run`.
+export FUNCTION_PROCESSES ?= 2
 export POCKETBASE_URL ?= http://127.0.0.1:$(PB_PORT)
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ SAM_TOOLS := .venv-sam/.installed
 BROWSER_TOOLS := .venv-browser/.installed
 # Runs a command with the variables of .env.
 WITH_ENV := .venv/bin/honcho run
-# `make run` and `make test` build alike, so neither compiles again what the other has built.
+# The same flags for `make run` and `make test`, so that neither compiles again what the other has built.
 BUILD := cargo build --workspace --bins
 SAM := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} .venv-sam/bin/sam
 # cargo-lambda finds zig, its linker, in PATH.
@@ -112,7 +114,7 @@ $(SAM_TOOLS): tools/local/requirements-sam.txt
 	.venv-sam/bin/pip install --quiet --requirement $<
 	@touch $@
 
-# A browser of the system's, or one that Playwright fetches.
+# The system's Chromium, else one that apt or Playwright installs.
 $(BROWSER_TOOLS): tools/local/requirements-browser.txt
 	$(PYTHON) -m venv .venv-browser
 	.venv-browser/bin/pip install --quiet --requirement $<
@@ -121,7 +123,7 @@ $(BROWSER_TOOLS): tools/local/requirements-browser.txt
 	  || .venv-browser/bin/playwright install --with-deps chromium
 	@touch $@
 
-# The binary of a wheel: of the machine that Lambda has, and not of this one.
+# From the wheel for Lambda's platform, which may differ from that of this machine.
 .layer/bin/ffmpeg: tools/local/requirements.txt
 	rm -rf .layer && mkdir -p .layer/bin
 	$(PYTHON) -m pip download --quiet --no-deps --only-binary :all: --platform manylinux_2_28_x86_64 --dest .layer \

@@ -43,7 +43,11 @@ impl Bench {
         let path = format!("/api/collections/partners/records/{}", partner["id"].as_str().unwrap());
         superuser.call(Method::PATCH, &path, Some(changes)).await.unwrap();
         let (_, standins) = stand_ins();
-        let own = storage.variables().into_iter().chain(queue.variables()).chain([("ALLOW_PRIVATE_WEBHOOKS", "true")]);
+        let own = storage.variables().into_iter().chain(queue.variables()).chain([
+            ("ALLOW_PRIVATE_WEBHOOKS", "true"),
+            // The longest that is allowed: a busy machine must not fail a test.
+            ("PB_TIMEOUT_MS", "20000"),
+        ]);
         let own: Vec<_> = own.collect();
         let services = local::standins::variables(&shared::env::Env::default(), &standins, "http://127.0.0.1:1");
         let services = services.into_iter().map(|(name, value)| (name.to_owned(), value));

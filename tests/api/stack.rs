@@ -38,7 +38,9 @@ impl Stack {
         functions: &[Function],
         own: Vec<(String, String)>,
     ) -> Self {
-        let variables = [variables(pocketbase_url), own].concat();
+        // The longest that is allowed: a busy machine must not fail a test.
+        let patient = vec![("PB_TIMEOUT_MS".to_owned(), "20000".to_owned())];
+        let variables = [variables(pocketbase_url), patient, own].concat();
         let functions = Functions::start(&gateway.url, functions, variables, Output::Discard).await.unwrap();
         Self { url: gateway.url.clone(), functions, _gateway: gateway }
     }

@@ -64,8 +64,12 @@ def messages(language="en"):
     return json.loads((PAGE_FOLDER / "messages" / f"{language}.json").read_text("utf-8"))
 
 
+# How long the stack may take to start, in seconds. `make run` may have to compile first.
+START_LIMIT = 600
+
+
 def is_up():
-    """Whether the page is served and can upload: the bucket is made last."""
+    """Whether the page is served and can upload."""
     try:
         with urllib.request.urlopen(open_link("somebody"), timeout=60):
             pass
@@ -75,47 +79,43 @@ def is_up():
         return False
 
 
-def start_functions():
-    """Each function is started by its first request, which may take its time on a busy machine."""
-    for path in ("/api/uploads", "/verif/submit"):
-        try:
-            urllib.request.urlopen(urllib.request.Request(f"{API_URL}{path}", data=b"", method="POST"), timeout=120).close()
-        except urllib.error.HTTPError:
-            pass
+def wait_until_up(make, log):
+    """Waits for the stack. When it ends or does not come up, its log is in the failure."""
+    deadline = time.monotonic() + START_LIMIT
+    while not is_up():
+        for failed, reason in (
+            (make.poll() is not None, f"`make run` ended with {make.returncode}"),
+            (time.monotonic() > deadline, f"the page and the bucket do not answer within {START_LIMIT} s"),
+        ):
+            assert not failed, f"{reason}; the log of the stack:\n{log.read_text('utf-8', 'replace')}"
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def stack():
-    """Everything that `make run` has, with data of its own, until the tests are over."""
+    """The stack of `make run`, on free ports and with data of its own, until the tests are over."""
     if not STACK:
         yield
         return
-    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w+") as log:
-        # What make has exported to these tests is for the stack of its own ports.
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        # Not what make exports to these tests: variables of its own, and the ports of another stack.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
         place = {"PB_DATA": f"{folder}/pb_data", "POCKETBASE_URL": f"http://127.0.0.1:{STACK['PB_PORT']}"}
         variables = {**inherited, **STACK, **place}
-        # A session of its own, so that all of it gets the signal.
-        make = subprocess.Popen(["make", "run"], cwd=ROOT, env=variables, stdout=log, stderr=log, start_new_session=True)
+        # A session of its own: the signal below reaches all of it.
+        with log.open("w") as output:
+            make = subprocess.Popen(
+                ["make", "run"], cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
         try:
-            for _ in range(180):
-                if is_up():
-                    break
-                if make.poll() is not None:
-                    break
-                time.sleep(1)
-            else:
-                raise AssertionError("the stack does not come up")
-            if make.poll() is not None:
-                log.seek(0)
-                raise AssertionError(f"the stack ended:\n{log.read()}")
-            start_functions()
+            wait_until_up(make, log)
             yield
         finally:
             if make.poll() is None:
                 os.killpg(make.pid, signal.SIGINT)
             try:
-                make.wait(30)
+                make.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(make.pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-//! The floor: a function that does nothing.
+//! A function that does nothing: the lower bound of start time and memory.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

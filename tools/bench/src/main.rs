@@ -1,6 +1,6 @@
-//! `make bench`: from exec to the first request asked for, memory resident then, and a warm request, for each function of
-//! the release build; beside an empty function and, for the warm read, PocketBase itself. One run, so that the ratios mean
-//! something on a machine whose speed drifts.
+//! `make bench`: start time, resident memory and warm request time of each function of the release build.
+//!
+//! The references, an empty function and PocketBase itself, are measured in the same run, because the speed of a machine drifts.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 
-/// Starts counted for each function, after one that is not.
+/// The number of measured starts of each function, after one that is not measured.
 const STARTS: usize = 15;
 
-/// Warm requests counted.
+/// The number of measured warm requests.
 const REQUESTS: usize = 300;
 
-/// Lambda's runtime interface: hands out events, takes answers.
+/// Lambda's Runtime API: gives out events and takes responses.
 struct Runtime {
     address: String,
     asked: mpsc::UnboundedReceiver<Instant>,
@@ -95,7 +95,7 @@ async fn received(channel: &mut mpsc::UnboundedReceiver<Instant>) -> Result<Inst
     waited.ok().flatten().ok_or_else(|| Error::new("a function stopped"))
 }
 
-/// Milliseconds from exec to the first request asked for, and megabytes resident then.
+/// Milliseconds from exec to the first call for an event, and resident megabytes at that time.
 async fn start_once(binary: &str, variables: &[(String, String)]) -> Result<(f64, f64), Error> {
     let mut runtime = Runtime::new().await?;
     let begun = Instant::now();
@@ -108,7 +108,7 @@ async fn start_once(binary: &str, variables: &[(String, String)]) -> Result<(f64
     Ok((milliseconds(asked - begun), resident.unwrap_or_default() / 1024.0))
 }
 
-/// Milliseconds of warm requests, from handing out the event to having the answer.
+/// Milliseconds of a warm request, from giving out the event to receiving the response.
 async fn warm(binary: &str, event: &str, variables: &[(String, String)]) -> Result<f64, Error> {
     let mut runtime = Runtime::new().await?;
     let _process = start(binary, &runtime, variables)?;
@@ -156,14 +156,14 @@ async fn main() -> Result<(), Error> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(other)?;
     let standins = format!("http://{}", listener.local_addr().map_err(other)?);
     tokio::spawn(StandIns::default().serve(listener));
-    // AWS's keys are not asked for here: they come from moto, and its time would say nothing.
+    // No AWS: the time of moto would mean nothing.
     let services = local::standins::variables(&env, &standins, "http://127.0.0.1:1");
     variables.extend(services.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    // Forms for uploads are signed without asking S3; as many as are measured.
+    // Upload forms are signed without a call of S3.
     variables.extend(
         [("UPLOADS_BUCKET", "bench"), ("MAX_UPLOADS", "1000")].map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
-    // A process signs in when it starts, which costs PocketBase a bcrypt comparison: shown apart, since it is PocketBase's.
+    // A start includes the sign-in at PocketBase, a bcrypt comparison there, so it is measured with and without.
     local::pocketbase::wait_for(&Client::new(), &server.url).await?;
     let without = [variables.clone(), vec![("POCKETBASE_URL".to_owned(), "http://127.0.0.1:1".to_owned())]].concat();
 

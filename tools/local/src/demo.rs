@@ -1,4 +1,4 @@
-//! A walk through the API as a partner's backend and an applicant's browser would use it, against the running stack.
+//! `local demo`: calls the API of the running stack as a partner's backend and an applicant's browser do.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,10 +12,10 @@ use crate::Error;
 use crate::pocketbase::Superuser;
 use crate::settings::Addresses;
 
-/// Shows each step and its answer, and ends with the record as PocketBase holds it.
+/// Makes the calls and prints each answer, and at the end the record in PocketBase.
 ///
 /// # Errors
-/// When a step does not get the answer that the API promises.
+/// When an answer has not the expected status.
 pub async fn run(addresses: &Addresses, superuser: &Superuser, specimens: &Path, env: &Env) -> Result<(), Error> {
     let http =
         Client::builder().timeout(Duration::from_secs(60)).redirect(reqwest::redirect::Policy::none()).build()?;
@@ -42,38 +42,36 @@ pub async fn run(addresses: &Addresses, superuser: &Superuser, specimens: &Path,
     let (id, flow) = (text(&created, "/id")?, text(&created, "/flow_token")?);
     let profile = format!("/api/profiles/{id}");
 
-    demo.say("The older contract: an API key, told apart by document.");
+    demo.say("The older contract: an API key, one profile per document.");
     let document = json!({ "name": "Jane Doe", "document_type": "passport", "document_number": format!("A{seconds}"), "nationality": "SG" });
     demo.expect(201, demo.request(Method::POST, "/api/profiles/create").header("x-api-key", key).json(&document))
         .await?;
 
-    demo.say("The applicant opens the link: the flow token in it opens this one profile.");
+    demo.say("The applicant opens the link. Its flow token is good for this one profile.");
     demo.expect(200, demo.request(Method::GET, &profile).bearer_auth(&flow)).await?;
     demo.say("The applicant sends photos of the passport and of themselves.");
     let photos = Form::new()
         .part("document_front", demo.image("passport.jpg").await?)
         .part("facial_photo", demo.image("portrait.jpg").await?);
     demo.expect(200, demo.request(Method::PATCH, &profile).bearer_auth(&flow).multipart(photos)).await?;
-    demo.say("They cannot decide about themselves.");
+    demo.say("They cannot decide on their own verification.");
     let verdict = Form::new().text("verification_status", "verified");
     demo.expect(403, demo.request(Method::PATCH, &profile).bearer_auth(&flow).multipart(verdict)).await?;
-    demo.say("The passport is read by a model, and what was read is checked.");
+    demo.say("A model reads the passport, and the API checks the fields.");
     let hints =
         Form::new().part("document_front", demo.image("passport.jpg").await?).text("full_name_hint", "Anna Eriksson");
     let path = "/api/ollama/document-analysis";
     let analysis = demo.expect(200, demo.request(Method::POST, path).bearer_auth(&flow).multipart(hints)).await?;
-    demo.say(
-        "Their browser gets a session of Face Liveness, and a key of AWS's that is good for that and nothing else.",
-    );
+    demo.say("Their browser gets a Face Liveness session, and AWS credentials for that only.");
     let request = demo.request(Method::POST, "/api/face-liveness/session").bearer_auth(&flow);
     let session = text(&demo.expect(200, request).await?, "/sessionId")?;
     demo.expect(200, demo.request(Method::GET, "/api/aws/credentials").bearer_auth(&flow)).await?;
     demo.look_into_the_camera(&session).await?;
-    demo.say("Is a person there? AWS says so, and the answer is kept.");
+    demo.say("The result of the session. It is stored when it is first read.");
     let path = format!("/api/face-liveness/results/{session}");
     let result = demo.expect(200, demo.request(Method::GET, &path).bearer_auth(&flow)).await?;
     let score = result.pointer("/data/confidenceScore").map(Value::to_string).unwrap_or_default();
-    demo.say("A score that AWS did not give is refused.");
+    demo.say("A score that AWS did not give is rejected.");
     let verification = |score: &str| {
         let form = Form::new()
             .text("liveness_session_id", session.clone())
@@ -89,9 +87,7 @@ pub async fn run(addresses: &Addresses, superuser: &Superuser, specimens: &Path,
     let path = format!("/api/verification_history/{id}");
     let request = || demo.request(Method::POST, &path).bearer_auth(&flow);
     demo.expect(409, request().multipart(verification("99.9"))).await?;
-    demo.say(
-        "The verification is recorded with what AWS said; files that it does not bring are copied from the profile.",
-    );
+    demo.say("The verification is recorded with AWS's result. Missing files are copied from the profile.");
     let recorded = demo.expect(201, request().multipart(verification(&score))).await?;
     demo.say("The status becomes pending.");
     let history = format!("/api/status_history/{id}");
@@ -103,23 +99,23 @@ pub async fn run(addresses: &Addresses, superuser: &Superuser, specimens: &Path,
     });
     demo.expect(201, demo.request(Method::POST, &history).bearer_auth(&flow).json(&pending)).await?;
 
-    demo.say("An identity card has a back, and the partner may send it too, with its API key.");
+    demo.say("The partner's backend sends both sides of an identity card, with its API key.");
     let card = Form::new()
         .part("document_front", demo.image("card-front.jpg").await?)
         .part("document_back", demo.image("card-back.jpg").await?);
     demo.expect(200, demo.request(Method::PATCH, &profile).header("x-api-key", key).multipart(card)).await?;
-    demo.say("The partner decides, and says so in the history.");
+    demo.say("The partner decides, and records it in the status history.");
     let decision = Form::new().text("verification_status", "verified");
     demo.expect(200, demo.request(Method::PATCH, &profile).bearer_auth(&token).multipart(decision)).await?;
     let verified = json!({ "previous_status": "pending", "new_status": "verified", "notes": "Checked by hand" });
     demo.expect(201, demo.request(Method::POST, &history).bearer_auth(&token).json(&verified)).await?;
-    demo.say("The outcome, as the partner reads it.");
+    demo.say("The partner reads the outcome.");
     demo.expect(200, demo.request(Method::GET, &profile).bearer_auth(&token)).await?;
     demo.say("From now on the applicant can change nothing.");
     let late = Form::new().part("facial_photo", demo.image("portrait.jpg").await?);
     demo.expect(409, demo.request(Method::PATCH, &profile).bearer_auth(&flow).multipart(late)).await?;
 
-    demo.say("The record as PocketBase holds it.");
+    demo.say("The record in PocketBase.");
     let record = superuser.find("profiles", &format!("id={}", Value::from(id.as_str()))).await?;
     println!("{}", pretty(&Value::from(record)));
     for collection in ["status_history", "verification_history"] {
@@ -128,19 +124,19 @@ pub async fn run(addresses: &Addresses, superuser: &Superuser, specimens: &Path,
             pretty(&Value::from(superuser.find(collection, &format!("profile=\"{id}\"")).await?))
         );
     }
-    demo.say("The hosted page: the partner sends a person there with its publishable key, and the answer is a link without the key.");
+    demo.say("The hosted page: a link with the partner's publishable key redirects to one with a flow token.");
     let publishable = env.require("DEV_PARTNER_PUBLISHABLE_KEY")?;
     let link = format!("/verif/?api_key={publishable}&user_identifier={user}-hosted");
     let token = demo.open(&link).await?;
-    demo.say("The page uploads the person's video past the API, which carries no large files.");
+    demo.say("The page uploads the person's video to the bucket, since it is too large for an API request.");
     let video = demo.upload(&token, "selfie_video", "video/webm", "selfie.webm").await?;
-    demo.say("It is compared with the photo of a document, which is small enough to be sent along.");
+    demo.say("The check compares it with the photo of a document, which is small enough for the request.");
     let form = Form::new().text("selfie_video", video).part("id_photo", demo.image("id-same.jpg").await?);
     let request = demo.request(Method::POST, "/verif/submit").bearer_auth(&token).multipart(form);
     let check_id = text(&demo.expect(200, request).await?, "/check_id")?;
-    demo.say("The partner is told by webhook, and looks at its signature.");
+    demo.say("The partner receives a webhook and verifies its signature.");
     demo.wait_for_webhook(&check_id).await?;
-    demo.say("It can see what was sent, and when.");
+    demo.say("The partner lists its deliveries.");
     let path = format!("/api/webhooks/deliveries?check_id={check_id}");
     let secret = env.require("DEV_PARTNER_SECRET_KEY")?;
     demo.expect(200, demo.request(Method::GET, &path).header("x-api-key", secret)).await?;
@@ -178,13 +174,13 @@ impl Demo<'_> {
         if got.as_u16() == status { Ok(body) } else { Err(Error::new(format!("expected {status}, got {got}"))) }
     }
 
-    /// What a person would do before the camera, the stand-in is told.
+    /// Sets the outcome of the session in the stand-in, in place of a person before a camera.
     async fn look_into_the_camera(&self, session: &str) -> Result<(), Error> {
-        self.say("The person looks into the camera (the stand-in is told so).");
+        self.say("The person looks into the camera; here the stand-in is told the result.");
         let url = format!("{}/simulate/face-liveness/{session}", self.addresses.standins);
         println!("PUT {url}  live");
-        let told = self.http.put(url).body("live").send().await?;
-        if told.status().is_success() {
+        let answer = self.http.put(url).body("live").send().await?;
+        if answer.status().is_success() {
             return Ok(());
         }
         Err(Error::new(
@@ -192,7 +188,7 @@ impl Demo<'_> {
         ))
     }
 
-    /// Opens a link of the hosted page; the token that it leads to.
+    /// Opens a link to the hosted page; returns the token in the redirect.
     async fn open(&self, link: &str) -> Result<String, Error> {
         let response = self.request(Method::GET, link).send().await?;
         println!("{}", response.status());
@@ -203,7 +199,7 @@ impl Demo<'_> {
         Ok(token.to_owned())
     }
 
-    /// Sends a specimen to the bucket; what stands for it in a form.
+    /// Uploads a specimen to the bucket; returns the reference to it for a form.
     async fn upload(&self, token: &str, field: &str, kind: &str, name: &str) -> Result<String, Error> {
         let path = self.specimens.join(name);
         let bytes = tokio::fs::read(&path).await.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
@@ -223,7 +219,7 @@ impl Demo<'_> {
         Ok(format!("upload:{}", text(&made, "/upload_id")?))
     }
 
-    /// Waits until the receiver of the development stack has the webhook of a check.
+    /// Waits until the local receiver has the webhook of a check.
     async fn wait_for_webhook(&self, check_id: &str) -> Result<(), Error> {
         for _ in 0..60 {
             let received: Vec<Value> = self.http.get(&self.addresses.receiver).send().await?.json().await?;
@@ -251,7 +247,7 @@ fn text(body: &Value, pointer: &str) -> Result<String, Error> {
     found.map(str::to_owned).ok_or_else(|| Error::new(format!("the answer has no {pointer}")))
 }
 
-/// JSON for reading, with the tail of long texts (tokens) left out.
+/// JSON for printing, with long texts (tokens) shortened.
 fn pretty(value: &Value) -> String {
     let mut value = value.clone();
     shorten(&mut value);

@@ -78,7 +78,7 @@ struct Slot {
     kill: Notify,
 }
 
-/// What becomes of the logs of functions, and of what is said about their processes.
+/// What becomes of the logs of functions, and of the reports about their processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// They go to the output of this process.

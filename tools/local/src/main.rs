@@ -69,7 +69,9 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
         Command::Preflight => preflight::run(env).await,
         Command::Stack => stack::run().await,
         Command::Gateway => {
-            let mut emulator = gateway::command(env.require("API_PORT")?, &root().join(".run"))?;
+            // Beside the data of PocketBase, so that temporary stacks leave nothing behind.
+            let data = root().join(env.require("PB_DATA")?);
+            let mut emulator = gateway::command(env.require("API_PORT")?, data.parent().unwrap_or(&data))?;
             Err(Error::new(emulator.exec().to_string()))
         }
         Command::Functions => functions(env).await,

@@ -1,4 +1,4 @@
-//! A partner's endpoint on a developer's machine: it takes webhooks, looks at their signatures as a partner should, and prints them.
+//! A webhook endpoint as a partner has it: verifies signatures, and prints and lists what it received.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 
 use crate::Error;
 
-/// How many are remembered.
-const REMEMBERED: usize = 100;
+/// The number of webhooks that are kept.
+const CAPACITY: usize = 100;
 
 #[derive(Clone)]
 struct Receiver {
@@ -23,10 +23,10 @@ struct Receiver {
     received: Arc<Mutex<Vec<Value>>>,
 }
 
-/// Takes webhooks at POST /webhook, and lists the last of them at GET /.
+/// Receives webhooks at POST /webhook, and lists the last of them at GET /.
 ///
 /// # Errors
-/// When the secret is malformed, or the listener breaks.
+/// When the secret is malformed, or the listener fails.
 pub async fn serve(listener: TcpListener, secret: &str) -> Result<(), Error> {
     let webhook =
         Webhook::new(secret).map_err(|_| Error::new("DEV_PARTNER_SIGNING_SECRET must be whsec_ and Base64"))?;
@@ -36,9 +36,9 @@ pub async fn serve(listener: TcpListener, secret: &str) -> Result<(), Error> {
 }
 
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
-    // By what it was signed with, and no older than five minutes.
+    // Also rejects a timestamp older than five minutes.
     if receiver.webhook.verify(&body, &headers).is_err() {
-        println!("refused a webhook whose signature is wrong");
+        println!("rejected a webhook with a wrong signature");
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -48,10 +48,10 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
         serde_json::to_string_pretty(&shortened(&body)).unwrap_or_default()
     );
     let mut received = receiver.received.lock().unwrap_or_else(PoisonError::into_inner);
-    // The same id comes again when an answer was lost: it is the same webhook.
+    // A delivery is repeated with the same id when its answer was lost.
     if !received.iter().any(|known| known.get("webhook_id").and_then(Value::as_str) == Some(id)) {
         received.push(json!({ "webhook_id": id, "body": body }));
-        let surplus = received.len().saturating_sub(REMEMBERED);
+        let surplus = received.len().saturating_sub(CAPACITY);
         received.drain(..surplus);
     }
     axum::Json(json!({ "received": true })).into_response()
@@ -61,7 +61,7 @@ async fn list(State(receiver): State<Receiver>) -> Response {
     axum::Json(receiver.received.lock().unwrap_or_else(PoisonError::into_inner).clone()).into_response()
 }
 
-/// For reading: links are long, and whoever has one has the file.
+/// The body for printing, without the query of links: with it, anyone can fetch the file.
 fn shortened(body: &Value) -> Value {
     let mut body = body.clone();
     for name in ["selfie_video_url", "id_photo_url"] {

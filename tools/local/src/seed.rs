@@ -1,4 +1,4 @@
-//! What a development PocketBase holds before anyone has used it. Seeding twice changes nothing.
+//! Development data in PocketBase. Seeding again changes nothing.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,23 +10,22 @@ use shared::types::Invalid;
 use crate::Error;
 use crate::pocketbase::Superuser;
 
-/// The id of the profile that the sample events ask for.
+/// The id of the profile in the sample events.
 pub const SPECIMEN_PROFILE: &str = "specimen0000001";
 
-/// The `userID` that finds it.
+/// The `userID` of that profile.
 pub const SPECIMEN_USER: &str = "specimen";
 
-/// The id of a profile that has been redacted.
+/// The id of a redacted profile.
 pub const REDACTED_PROFILE: &str = "specimen0000002";
 
-/// The Face Liveness session whose result the sample events ask for.
+/// The id of the Face Liveness session in the sample events.
 pub const SPECIMEN_SESSION: &str = "5bec1e50-0000-4000-8000-000000000001";
 
 /// The team of the development credentials.
 pub const TEAM: &str = "team_123";
 
-/// Makes the service account, a partner with its keys, settings, a specimen profile and a
-/// specimen result of Face Liveness, where they are missing.
+/// Creates what is missing of: the service account, a partner with keys, settings, a specimen profile and a Face Liveness result.
 ///
 /// # Errors
 /// When a setting is missing or PocketBase fails.
@@ -82,7 +81,7 @@ pub async fn seed(superuser: &Superuser, env: &Env) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the account that the functions sign in as, or gives it the password that they have.
+/// Creates the service account of the functions, or sets its password to the configured one.
 async fn service_account(superuser: &Superuser, email: &str, password: &str) -> Result<(), Error> {
     let account = json!({
         "email": email,
@@ -104,7 +103,7 @@ async fn service_account(superuser: &Superuser, email: &str, password: &str) -> 
     Ok(())
 }
 
-/// The development partner's webhooks go to the receiver of the development stack, where there is one and they go nowhere else.
+/// Sends the development partner's webhooks to the local receiver, unless the partner has another endpoint.
 async fn webhook(superuser: &Superuser, env: &Env) -> Result<(), Error> {
     let Some(port) = env.get("RECEIVER_PORT") else { return Ok(()) };
     let secret = env.require("DEV_PARTNER_SIGNING_SECRET")?;

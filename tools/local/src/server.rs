@@ -75,8 +75,8 @@ impl Server {
     fn run(&self, command: &str, arguments: &[&str]) -> Result<(), Error> {
         let output =
             self.pocketbase(command)?.args(arguments).output().map_err(|error| Error::new(error.to_string()))?;
-        let said = || [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-        if output.status.success() { Ok(()) } else { Err(Error::new(String::from_utf8_lossy(&said()))) }
+        let text = || [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+        if output.status.success() { Ok(()) } else { Err(Error::new(String::from_utf8_lossy(&text()))) }
     }
 
     fn pocketbase(&self, command: &str) -> Result<Command, Error> {

@@ -1,22 +1,22 @@
-//! The bucket and the queue of a development stack, in moto.
+//! Bucket and queue of the local stack, in moto.
 
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use reqwest::{Client, Method};
 
 use crate::Error;
 
-/// The bucket.
+/// The name of the bucket.
 pub const BUCKET: &str = "identivia-uploads";
 
-/// The queue that tells of webhooks.
+/// The name of the queue of webhook deliveries.
 pub const QUEUE: &str = "identivia-webhooks";
 
-/// Where moto has the queue.
+/// The URL of the queue in moto.
 pub fn queue_url(moto: &str) -> String {
     format!("{moto}/123456789012/{QUEUE}")
 }
 
-/// A client of moto's SQS.
+/// A client for SQS in moto.
 pub fn queue_client(moto: &str) -> aws_sdk_sqs::Client {
     let config = aws_sdk_sqs::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -26,17 +26,17 @@ pub fn queue_client(moto: &str) -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::from_conf(config.build())
 }
 
-/// Makes the queue, and says its URL. Made again it stays as it is.
+/// Creates the queue, unless it exists, and returns its URL.
 ///
 /// # Errors
 /// When moto fails.
 pub async fn make_queue(moto: &str) -> Result<String, Error> {
     let made = queue_client(moto).create_queue().queue_name(QUEUE).send().await;
     let made = made.map_err(|error| Error::new(format!("SQS: {error}")))?;
-    made.queue_url.ok_or_else(|| Error::new("SQS made no queue"))
+    made.queue_url.ok_or_else(|| Error::new("SQS returned no URL of the queue"))
 }
 
-/// Makes the bucket as template.yaml describes it: browsers of any origin may send forms to it. Made again it stays as it is.
+/// Creates the bucket, unless it exists, with CORS for forms from any origin.
 ///
 /// # Errors
 /// When moto fails.

@@ -1,4 +1,4 @@
-//! Fingerprint's Server API v4: an event by its id, which says what kind of event it is.
+//! Fingerprint's Server API v4: events by id. The id says which kind of event it is.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::{SLOW, Trouble, page};
 
-/// The visitor of every event but those of another.
+/// The visitor of every event of another kind than `other`.
 const VISITOR: &str = "SpecimenVisitor00001";
 
-/// GET /v4/events/{id}. An id is a kind, a dot, and anything: `good.1`, `stale.1`, `replayed.1`, `bot.1`, `other.1`; or a
-/// trouble. Any other is not found.
+/// GET /v4/events/{id}. An id is a kind, a dot and any text: `good.1`, `stale.1`, `replayed.1`, `bot.1`, `other.1`, or the name of a fault
+/// (`slow.1`). Other ids are not found.
 pub(super) async fn event(Path(id): Path<String>, headers: HeaderMap) -> Response {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     if bearer.is_none_or(|key| key.is_empty() || key == "invalid") {

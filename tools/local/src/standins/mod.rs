@@ -1,9 +1,8 @@
-//! What stands in on a developer's machine for services that cannot be had there: Amazon Rekognition, OpenAI's Chat
-//! Completions and Fingerprint's Server API, each on its real wire protocol. Never shipped.
+//! Stand-ins of Amazon Rekognition, OpenAI's Chat Completions and Fingerprint's Server API, on their wire protocols.
 //!
-//! What they answer is chosen by whoever calls the API; the README says how.
+//! Requests choose the answers: docs/development.md lists how.
 
-// Reading what JSON does not have is null, and no panic.
+// Indexing JSON does not panic: a missing field is null.
 #![allow(clippy::indexing_slicing)]
 
 mod fingerprint;
@@ -27,13 +26,13 @@ use tokio::net::TcpListener;
 
 use crate::Error;
 
-/// Longer than anyone waits for an answer.
+/// How long a slow service takes: longer than any caller waits.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// The largest request that is taken, in bytes: two large images in Base64.
+/// The largest accepted request, in bytes: two large images in Base64.
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
-/// How a service misbehaves, by the name that a caller chooses it by.
+/// A fault of a service, which a caller chooses by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     Throttled,
@@ -56,28 +55,28 @@ impl Trouble {
     }
 }
 
-/// The services.
+/// The stand-ins, with the state they share.
 #[derive(Clone, Default)]
 pub struct StandIns(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     sessions: Mutex<rekognition::Sessions>,
-    /// How the next calls of an operation of Rekognition's go, and how many of them.
+    /// The fault of the next calls of an operation, and the number of these calls.
     next: Mutex<HashMap<String, (Trouble, usize)>>,
     requests: Mutex<Vec<Value>>,
 }
 
-/// A lock that a panic elsewhere cannot poison for us.
+/// Locks a mutex, also after a panic of another holder.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl StandIns {
-    /// Serves them until the process ends.
+    /// Serves the stand-ins until the process ends.
     ///
     /// # Errors
-    /// When the listener breaks.
+    /// When the listener fails.
     pub async fn serve(self, listener: TcpListener) -> Result<(), Error> {
         let router = Router::new()
             .route("/", post(rekognition::call))
@@ -90,25 +89,25 @@ impl StandIns {
         axum::serve(listener, router).await.map_err(|error| Error::new(error.to_string()))
     }
 
-    /// The JSON bodies that Rekognition (as `{operation: body}`) and OpenAI (as `{"chat": body}`) were sent since the last
-    /// time this was asked.
+    /// Takes the JSON bodies of the requests to Rekognition (as `{operation: body}`) and OpenAI (as `{"chat": body}`) that arrived since the
+    /// last call.
     pub fn requests(&self) -> Vec<Value> {
         std::mem::take(&mut *lock(&self.0.requests))
     }
 
-    /// Chooses how a session ends, as PUT /simulate/face-liveness/{session} does.
+    /// Sets the outcome of a Face Liveness session, as PUT /simulate/face-liveness/{session} does.
     pub fn end_session(&self, session: &str, outcome: &str) -> bool {
         rekognition::end(self, session, outcome)
     }
 
-    /// Chooses how the next `times` calls of an operation of Rekognition's go, as PUT /simulate/rekognition/{operation} does.
+    /// Sets the fault of the next `times` calls of an operation, as PUT /simulate/rekognition/{operation} does.
     pub fn trouble(&self, operation: &str, trouble: &str, times: usize) -> bool {
         let Some(trouble) = Trouble::named(trouble) else { return false };
         lock(&self.0.next).insert(operation.to_owned(), (trouble, times));
         true
     }
 
-    /// The trouble that a call of an operation is to have.
+    /// Takes the fault that was set for a call of an operation.
     fn next_trouble(&self, operation: &str) -> Option<Trouble> {
         let mut next = lock(&self.0.next);
         let (trouble, times) = next.get_mut(operation).filter(|(_, times)| *times > 0)?;
@@ -122,12 +121,12 @@ impl StandIns {
 }
 
 async fn choose_trouble(State(standins): State<StandIns>, Path(operation): Path<String>, trouble: String) -> Response {
-    // AWS's SDKs try some failures again, and whoever rehearses one means that to fail too.
+    // The AWS SDKs retry some failures, and the retry has to fail too.
     let attempts = if matches!(trouble.trim(), "throttled" | "failing" | "slow") { 2 } else { 1 };
     let attempts = match operation.as_str() {
-        // Nobody asks a model twice.
+        // The functions do not retry a call of the model.
         "chat" => 1,
-        // One for each of three frames.
+        // One call for each of three frames.
         "CompareFaces" => attempts * 3,
         _ => attempts,
     };
@@ -138,12 +137,12 @@ async fn choose_trouble(State(standins): State<StandIns>, Path(operation): Path<
     }
 }
 
-/// What no service says: a page where JSON was expected.
+/// A malformed answer: HTML where JSON is expected.
 fn page() -> Response {
     ([(header::CONTENT_TYPE, "text/html")], "<h1>Hello, secret-of-the-upstream</h1>").into_response()
 }
 
-/// What an image of the specimens says, as JSON after the last `specimen:` in its bytes: in a comment, or behind its end.
+/// The JSON after the last `specimen:` in the bytes of an image: in a comment, or appended.
 fn specimen(image: &[u8]) -> Value {
     const MARK: &[u8] = b"specimen:{";
     let place = image.windows(MARK.len()).rposition(|window| window == MARK);
@@ -151,16 +150,16 @@ fn specimen(image: &[u8]) -> Value {
     serde_json::Deserializer::from_slice(json).into_iter().next().and_then(Result::ok).unwrap_or_default()
 }
 
-/// What a picture says: a specimen in its bytes, else in a QR code that it shows. Pictures that have been decoded and encoded again
-/// have nothing but what can be seen.
-fn said(image: &[u8]) -> Value {
+/// The JSON that describes an image: from its bytes, else from a QR code in the picture, which survives a new encoding.
+fn description(image: &[u8]) -> Value {
     match specimen(image) {
-        Value::Null => shown(image).unwrap_or_default(),
-        said => said,
+        Value::Null => qr_code(image).unwrap_or_default(),
+        description => description,
     }
 }
 
-fn shown(image: &[u8]) -> Option<Value> {
+/// The JSON in a QR code of a picture.
+fn qr_code(image: &[u8]) -> Option<Value> {
     let picture = image::load_from_memory_with_format(image, image::ImageFormat::Jpeg).ok()?.into_luma8();
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let luma = |x: usize, y: usize| picture.as_raw().get(y * width + x).copied().unwrap_or_default();
@@ -173,7 +172,7 @@ fn decoded(base64: &str) -> Option<Vec<u8>> {
     STANDARD.decode(base64).ok()
 }
 
-/// The variables that lead to the stand-ins, and to moto for what it has of AWS, wherever `env` names no real service.
+/// The variables that lead the functions to the stand-ins and to moto, for each service that has no key in `env`.
 pub fn variables(env: &Env, standins: &str, moto: &str) -> Vec<(&'static str, String)> {
     const DEVELOPMENT: &str = "development";
     let mut variables = Vec::new();
@@ -208,20 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_stood_in_for_exactly_where_no_key_names_the_real_one() {
-        let stood_in = |variables: &[_]| {
+    fn a_service_without_a_key_has_a_stand_in() {
+        let has_stand_in = |variables: &[_]| {
             let variables = super::variables(&env(variables), "http://standins", "http://moto");
             ["AWS_ENDPOINT_URL", "OPENAI_BASE_URL", "FINGERPRINT_BASE_URL"]
                 .map(|name| variables.iter().any(|(variable, _)| *variable == name))
         };
-        assert_eq!(stood_in(&[]), [true; 3]);
-        assert_eq!(stood_in(&[("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")]), [false, true, true]);
-        assert_eq!(stood_in(&[("OPENAI_API_KEY", "sk-real")]), [true, false, true]);
-        assert_eq!(stood_in(&[("FINGERPRINT_SECRET_KEY", "real")]), [true, true, false]);
+        assert_eq!(has_stand_in(&[]), [true; 3]);
+        assert_eq!(has_stand_in(&[("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "s")]), [false, true, true]);
+        assert_eq!(has_stand_in(&[("OPENAI_API_KEY", "sk-real")]), [true, false, true]);
+        assert_eq!(has_stand_in(&[("FINGERPRINT_SECRET_KEY", "real")]), [true, true, false]);
     }
 
     #[test]
-    fn a_specimen_is_read_wherever_it_stands_in_an_image() {
+    fn a_specimen_is_read_from_any_place_in_an_image() {
         for image in [
             "specimen:{\"name\":\"Anna\"}",
             "\0\0specimen:{\"name\":\"Anna\"} and more {",

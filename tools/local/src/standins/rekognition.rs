@@ -11,18 +11,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{SLOW, StandIns, Trouble, decoded, lock, page, said};
+use super::{SLOW, StandIns, Trouble, decoded, description, lock, page};
 
-/// The best frame of every session: a drawn face.
+/// The reference image of every session: a drawn face.
 const FACE: &[u8] = include_bytes!("face.jpg");
 
-/// How long AWS remembers a session.
-const REMEMBERED: Duration = Duration::from_secs(180);
+/// How long AWS keeps a session.
+const SESSION_LIFETIME: Duration = Duration::from_secs(180);
 
-/// The sessions, by id.
+/// The Face Liveness sessions by id.
 pub(super) type Sessions = HashMap<String, Session>;
 
-/// A session.
+/// A Face Liveness session.
 pub(super) struct Session {
     token: String,
     audit_images: u64,
@@ -30,7 +30,7 @@ pub(super) struct Session {
     outcome: Outcome,
 }
 
-/// How it ends. Until someone chooses, nobody has looked into the camera yet.
+/// The state of a session: created, until a caller sets another one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Outcome {
     Created,
@@ -39,7 +39,7 @@ enum Outcome {
     Failed,
     Expired,
     Forgotten,
-    /// AWS answers what it never would.
+    /// SUCCEEDED without a confidence, which AWS never answers.
     Senseless,
 }
 
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// PUT /simulate/face-liveness/{session}: what the person before the camera does.
+/// PUT /simulate/face-liveness/{session}: sets the outcome of a session.
 pub(super) async fn choose(State(standins): State<StandIns>, Path(session): Path<String>, outcome: String) -> Response {
     if Outcome::named(outcome.trim()).is_none() {
         let all = "send live, not_live, a score from 0 to 100, failed, expired, forgotten, in_progress or created\n";
@@ -82,7 +82,7 @@ pub(super) fn end(standins: &StandIns, session: &str, outcome: &str) -> bool {
     }
 }
 
-/// POST /: any operation.
+/// POST /: every operation.
 pub(super) async fn call(State(standins): State<StandIns>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let Some(operation) = target.strip_prefix("RekognitionService.") else {
@@ -134,7 +134,7 @@ fn create_session(standins: &StandIns, input: &Value) -> Response {
         return invalid_parameter();
     }
     let mut sessions = lock(&standins.0.sessions);
-    sessions.retain(|_, session| session.made.elapsed() < REMEMBERED);
+    sessions.retain(|_, session| session.made.elapsed() < SESSION_LIFETIME);
     let same = sessions.iter().find(|(_, session)| !token.is_empty() && session.token == token);
     let id = match same {
         Some((id, _)) => id.clone(),
@@ -158,7 +158,7 @@ fn uuid() -> String {
 fn session_results(standins: &StandIns, input: &Value) -> Response {
     let id = input["SessionId"].as_str().unwrap_or_default();
     let sessions = lock(&standins.0.sessions);
-    let session = sessions.get(id).filter(|session| session.made.elapsed() < REMEMBERED);
+    let session = sessions.get(id).filter(|session| session.made.elapsed() < SESSION_LIFETIME);
     let Some(session) = session.filter(|session| session.outcome != Outcome::Forgotten) else {
         return error(StatusCode::BAD_REQUEST, "SessionNotFoundException");
     };
@@ -186,15 +186,15 @@ fn session_results(standins: &StandIns, input: &Value) -> Response {
     }
 }
 
-/// The image of a request, and what a specimen says of it.
+/// The image in a request and its description.
 fn image(input: &Value) -> Option<(Vec<u8>, Value)> {
     let bytes = decoded(input["Bytes"].as_str()?)?;
-    let said = said(&bytes);
-    infer::is_image(&bytes).then_some((bytes, said))
+    let description = description(&bytes);
+    infer::is_image(&bytes).then_some((bytes, description))
 }
 
-fn faces(said: &Value) -> u64 {
-    said["faces"].as_u64().unwrap_or(1)
+fn faces(description: &Value) -> u64 {
+    description["faces"].as_u64().unwrap_or(1)
 }
 
 fn face() -> Value {
@@ -207,7 +207,7 @@ fn face() -> Value {
     })
 }
 
-/// Two specimens show the same person when they say so, two other images when nothing speaks against it.
+/// Two images show the same person unless their descriptions name different ones.
 fn compare_faces(input: &Value) -> Response {
     let (Some(source), Some(target)) = (image(&input["SourceImage"]), image(&input["TargetImage"])) else {
         return error(StatusCode::BAD_REQUEST, "InvalidImageFormatException");
@@ -229,8 +229,8 @@ fn compare_faces(input: &Value) -> Response {
 
 fn detect_faces(input: &Value) -> Response {
     match image(&input["Image"]) {
-        Some((_, said)) => {
-            let count = usize::try_from(faces(&said)).unwrap_or(1);
+        Some((_, description)) => {
+            let count = usize::try_from(faces(&description)).unwrap_or(1);
             answer(json!({ "FaceDetails": vec![face(); count] }))
         }
         None => error(StatusCode::BAD_REQUEST, "InvalidImageFormatException"),
