@@ -88,8 +88,8 @@ impl Settings {
         })
     }
 
-    /// Settings for this deployment's own bucket and queue. They are called as the function's role, even when the secret
-    /// holds a user's access key for other services.
+    /// Settings for this deployment's own bucket and queue, which are called with the function's role even when the secret contains
+    /// a user's access key for other services.
     ///
     /// # Errors
     /// As [`Self::from_env`].
@@ -158,7 +158,7 @@ pub enum Error {
     /// No answer in time, or no connection.
     #[error("AWS did not answer: {0}")]
     TimedOut(String),
-    /// Any other answer.
+    /// An unexpected or unusable answer.
     #[error("AWS answered badly: {0}")]
     BadAnswer(String),
 }
@@ -229,8 +229,7 @@ mod tests {
 
     #[test]
     fn the_functions_own_role_does_not_configure_face_liveness() {
-        let configured =
-            |variables: &[(&str, &str)]| Settings::from_env(&env(variables)).unwrap().is_configured();
+        let configured = |variables: &[(&str, &str)]| Settings::from_env(&env(variables)).unwrap().is_configured();
         assert!(!configured(&[]));
         assert!(Settings::from_env(&env(&[("AWS_ACCESS_KEY_ID", "AKIA")])).is_err());
         assert!(Settings::from_env(&env(&[("AWS_SECRET_ACCESS_KEY", "s")])).is_err());

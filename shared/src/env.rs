@@ -1,7 +1,7 @@
 //! Environment variables, and the parsing that all settings share.
 //!
 //! A variable that is missing or malformed stops the function at its start, with a message that names the variable and
-//! never repeats its value. Each settings struct stands in the module that uses it and is read with its `from_env`.
+//! never repeats its value. Each settings struct is in the module that uses it and is read by its `from_env`.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -95,7 +95,7 @@ impl Env {
     /// An http or https URL, without its trailing slash.
     ///
     /// # Errors
-    /// When it is no such URL.
+    /// When the value is not an http or https URL.
     pub fn url(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let is_valid = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -151,6 +151,9 @@ mod tests {
 
     #[test]
     fn a_url_loses_its_trailing_slash() {
-        assert_eq!(Env::from([("URL", "http://127.0.0.1:8090/")]).url("URL").unwrap().unwrap(), "http://127.0.0.1:8090");
+        assert_eq!(
+            Env::from([("URL", "http://127.0.0.1:8090/")]).url("URL").unwrap().unwrap(),
+            "http://127.0.0.1:8090"
+        );
     }
 }

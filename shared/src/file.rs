@@ -1,4 +1,4 @@
-//! Files on their way from a caller to storage: their content, in memory or stored elsewhere, and their type.
+//! Files from callers: their type, and their content in memory or in storage.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub struct File {
 pub enum Content {
     /// In memory: they came with the request.
     Inline(Bytes),
-    /// Stored elsewhere, and read when they are needed.
+    /// In storage, and read when they are needed.
     Stored(Arc<dyn Stored>),
 }
 
@@ -117,10 +117,10 @@ impl File {
         }
     }
 
-    /// All of its bytes in memory. Only for files of bounded size, such as photos.
+    /// Reads all of its bytes into memory. Only for files of bounded size, such as photos.
     ///
     /// # Errors
-    /// When it is stored and cannot be read.
+    /// When the stored file cannot be read.
     pub async fn read(&self) -> Result<Bytes, Unreadable> {
         match &self.content {
             Content::Inline(bytes) => Ok(bytes.clone()),

@@ -1,8 +1,8 @@
 //! Common crate of the functions.
 //!
-//! Modules from the ground up; imports run downwards only, which a test checks:
-//! [`types`], [`mod@env`], [`file`], [`upstream`] → [`aws`], [`pocketbase`] → [`auth`] → [`profiles`] → [`http`] → [`runtime`].
-//! The name `ApiError`, statuses and headers belong to `http` and what is above it. Lower modules have errors of their own.
+//! Layers, from the lowest to the highest: [`types`], [`mod@env`], [`file`], [`upstream`] → [`aws`], [`pocketbase`] → [`auth`] →
+//! [`profiles`] → [`http`] → [`runtime`]. A module imports only from lower layers, which a test checks. The name `ApiError`, statuses
+//! and headers of answers are used in `http` and above. Lower modules have errors of their own.
 
 pub mod auth;
 pub mod aws;

@@ -1,4 +1,4 @@
-//! What a caller may do with a profile: existence, open or decided, and daily limits of flow tokens.
+//! Rules for profiles: who finds them, when they are open or decided, and the daily limits of flow tokens.
 //!
 //! A profile is decided once it is verified or rejected. From then on flow tokens cannot change it; PocketBase's rules
 //! enforce the same on every write.
@@ -27,8 +27,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Meaning of a failed write. PocketBase refuses writes by flow token once the profile is decided, which can happen
-    /// after it was loaded.
+    /// Error for a failed write. PocketBase refuses writes by flow token once the profile is decided, which can happen after it was
+    /// loaded.
     pub fn of_write(error: pocketbase::Error, writer: Writer) -> Self {
         match error {
             pocketbase::Error::Refused if writer == Writer::Flow => Self::Decided,
@@ -120,7 +120,7 @@ impl DailyLimit {
         if used >= self.per_day {
             return Err(Error::LimitReached(self.quota));
         }
-        // Failed checks give their number back, so that numbers below the count may be free: they come last.
+        // Failed checks give their numbers back, so numbers up to the count may be free. They are tried last.
         let given_back = if self.quota == Quota::Checks { 1..=used } else { 1..=0 };
         let numbers = (used + 1..=self.per_day).chain(given_back);
         let names: Vec<_> = numbers.map(|number| format!("{}#{number}", profile.today)).collect();
@@ -128,8 +128,8 @@ impl DailyLimit {
     }
 }
 
-/// Names of the attempts that are left today, `<UTC day>#<n>`. A unique index admits each name once per profile: of two
-/// concurrent requests with the same name one takes the next, so that no race exceeds the limit.
+/// Names of the attempts that are left today, `<UTC day>#<n>`. A unique index accepts each name once per profile. Of two concurrent
+/// requests with the same name one must try the next name, so that they cannot exceed the limit.
 ///
 /// ```ignore
 /// let stored = loop {

@@ -1,4 +1,4 @@
-//! HTTP clients of upstream services, and the record of what a request has changed at them.
+//! HTTP clients of upstream services, and tracking of whether a request has changed anything at them.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 
-/// How long an idle connection is kept. Servers, and proxies before them, keep it longer.
+/// How long an idle connection is kept. Servers and their proxies keep connections longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// The longest `Retry-After` that is passed on, in seconds.
@@ -54,7 +54,7 @@ impl From<reqwest::Error> for ReadError {
 /// Reads the body of a response, of at most `limit` bytes.
 ///
 /// # Errors
-/// When it is larger, or does not arrive whole.
+/// When the body is larger, or the connection breaks or times out.
 pub async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, ReadError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -73,11 +73,11 @@ tokio::task_local! {
 /// Notes that the current request may have changed something at an upstream service. Clients call it before they send a
 /// write, so that a request which has written is never handled a second time.
 pub fn note_change() {
-    // Outside of `watch_changes`, as in tools and unit tests, nobody asks.
+    // Outside of `watch_changes`, as in tools and unit tests, the flag does not exist and is not needed.
     let _ = CHANGED.try_with(|changed| changed.set(true));
 }
 
-/// Runs a future, and tells whether [`note_change`] was called in it.
+/// Runs a future, and returns whether it called [`note_change`].
 pub async fn watch_changes<F: Future>(future: F) -> (F::Output, bool) {
     CHANGED
         .scope(Cell::new(false), async {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_noted_change_is_seen_by_its_own_request_alone() {
+    async fn a_change_is_noted_for_its_own_request_only() {
         let (with, without) = tokio::join!(watch_changes(async { note_change() }), watch_changes(async {}));
         assert_eq!((with.1, without.1), (true, false));
         note_change();

@@ -44,7 +44,8 @@ fn modules_after<'a>(prefix: &str, code: &[String], known: &[&'a str]) -> Vec<&'
             Some(list) => list.split_once("};").map_or(list, |(names, _)| names),
             None => rest,
         };
-        let first = |name: &str| name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
+        let first =
+            |name: &str| name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
         let names: Vec<_> = match rest.starts_with('{') {
             true => names.split(',').map(|name| first(name.trim())).collect(),
             false => vec![first(names)],
@@ -72,7 +73,11 @@ fn imports_in_shared_run_downwards() {
         for path in sources(&folder) {
             let Some(own) = layer_of(&path, &folder, layers) else {
                 let name = path.file_name().unwrap();
-                assert!(name == "lib.rs" || name == "mod.rs", "{} belongs to no layer: add it to this test", path.display());
+                assert!(
+                    name == "lib.rs" || name == "mod.rs",
+                    "{} belongs to no layer: add it to this test",
+                    path.display()
+                );
                 continue;
             };
             let upward: Vec<_> = modules_after(prefix, &code(&path), layers)
@@ -114,7 +119,8 @@ fn http_errors_stay_at_the_edge() {
 /// A function uses `shared` and the crates beside it, and nothing of another function.
 #[test]
 fn no_function_depends_on_another() {
-    let functions: Vec<_> = std::fs::read_dir(root().join("functions")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let functions: Vec<_> =
+        std::fs::read_dir(root().join("functions")).unwrap().map(|entry| entry.unwrap().path()).collect();
     let mut dependencies = BTreeMap::new();
     for function in &functions {
         let manifest = std::fs::read_to_string(function.join("Cargo.toml")).unwrap();

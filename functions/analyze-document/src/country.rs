@@ -1,11 +1,11 @@
-//! Countries as ISO 3166-1 alpha-2 codes.
+//! Country names and codes, normalised to ISO 3166-1 alpha-2.
 
 use std::{collections::HashMap, sync::LazyLock};
 
 use ::mrz::TransliterationStyle::Simple;
 use unicode_normalization::UnicodeNormalization;
 
-/// Names in use that neither ISO 3166-1 nor ICAO Doc 9303-3, 5 lists. The words' order and case don't matter here.
+/// Common names that neither ISO 3166-1 nor ICAO Doc 9303-3, 5 lists. The order and case of words do not matter.
 const ALIASES: &[(&str, &str)] = &[
     ("America", "US"),
     ("Bosnia", "BA"),
@@ -32,7 +32,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("North Korea", "KP"),
     ("Northern Ireland", "GB"),
     ("PRC", "CN"),
-    // Without its own line it would read as "China" once the form of government is left out.
+    // Without this line, "China" would remain after the form of government is left out.
     ("Republic of China", "TW"),
     ("Republic of China Taiwan", "TW"),
     ("ROC", "TW"),
@@ -54,10 +54,10 @@ const ALIASES: &[(&str, &str)] = &[
     ("Wales", "GB"),
 ];
 
-/// Words that join the others, which one writer leaves out and another does not.
+/// Words that are ignored in names, since spellings differ in them.
 const PARTICLES: &[&str] = &["AND", "OF", "THE"];
 
-/// Words for a form of government, left out when a name is unknown with them: "Republic of Poland" is "Poland".
+/// Words for a form of government. They are left out when a name is unknown with them: "Republic of Poland" is "Poland".
 const FORMS: &[&str] = &[
     "ARAB",
     "COMMONWEALTH",
@@ -77,24 +77,24 @@ const FORMS: &[&str] = &[
     "SULTANATE",
 ];
 
-/// Every known English name, as its [`key`], and the alpha-2 code.
+/// Alpha-2 codes by the [`key`] of each known English name.
 static NAMES: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
     let iso = rust_iso3166::ALL.iter().map(|country| (country.name, country.alpha2));
     let icao = ::mrz::codes().iter().chain(::mrz::alternate_names()).filter_map(|&(a, b)| {
-        // One table is (code, name), the other (name, code); no name is as short as a code.
+        // One table holds (code, name), the other (name, code). Every name is longer than its code.
         let (code, name) = if a.len() < b.len() { (a, b) } else { (b, a) };
         Some((name, alpha2(code)?))
     });
     icao.chain(iso).chain(ALIASES.iter().copied()).map(|(name, code)| (key(name, &[]), code)).collect()
 });
 
-/// The ISO 3166-1 alpha-2 code where the text is an alpha-2, alpha-3 or numeric code, an English country name, or a
-/// code of ICAO Doc 9303-3, 5 that stands for a country (`D`, `GBN`, `RKS`); else the text, trimmed.
+/// ISO 3166-1 alpha-2 code of a country: of an alpha-2, alpha-3 or numeric code, an English name, or a code of ICAO Doc
+/// 9303-3, 5 that stands for a country (`D`, `GBN`, `RKS`). Any other text is returned trimmed.
 ///
-/// Kosovo is `XK`, which ISO reserves for users and everyone uses.
+/// Kosovo is `XK`, a user-assigned code of ISO 3166-1 in common use.
 pub fn normalised(text: &str) -> String {
     let text = text.trim();
-    // "U.S.A.", and `D<<` with the fillers of an MRZ.
+    // Also accepts "U.S.A.", and `D<<` with the fillers of an MRZ.
     let code = text.trim_end_matches('<').replace('.', "").to_ascii_uppercase();
     alpha2(&code)
         .or_else(|| NAMES.get(&key(text, &[])).copied())
@@ -116,8 +116,8 @@ fn alpha2(code: &str) -> Option<&'static str> {
         .map(|country| country.alpha2)
 }
 
-/// A name's words in capitals, without diacritics, particles and the words to leave out, in alphabetical order: so
-/// "Korea (Republic of)" and "The Republic of Korea" are one.
+/// Look-up key of a name: its words in capitals and in alphabetical order, without diacritics, particles and the words to
+/// leave out. "Korea (Republic of)" and "The Republic of Korea" have the same key.
 fn key(name: &str, leave_out: &[&str]) -> String {
     let name = ::mrz::transliterate(&name.nfc().collect::<String>(), Simple).replace(['\'', '’', '.'], "");
     let mut words: Vec<&str> = name
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_names_become_alpha_2_and_anything_else_stays() {
+    fn codes_and_names_become_alpha_2_codes_and_other_text_is_kept() {
         for (text, code) in [
             ("US", "US"),
             ("us", "US"),

@@ -1,4 +1,4 @@
-//! POST /api/ollama/document-analysis: reads a document with a vision model, and checks what it read.
+//! POST /api/ollama/document-analysis: reads a document with a vision model, and checks the fields that it read.
 //!
 //! The path is that of the earlier service, which used Ollama. Nothing is stored. OpenAI calls: one. For a file that was uploaded
 //! before, PocketBase calls: two, to load the upload and to pin its checksum; S3 calls: four.
@@ -72,7 +72,7 @@ struct AnalysisView<'a> {
     usage: Option<Usage>,
 }
 
-/// Fields that were read, in the API's formats: countries as ISO 3166-1 alpha-2 where they have such a code, dates as in
+/// Fields that the model read, in the API's formats: countries as ISO 3166-1 alpha-2 codes where they have one, dates as in
 /// PocketBase.
 #[derive(Serialize)]
 struct AnalysisFields {
@@ -111,8 +111,10 @@ struct DocumentView<'a> {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for a missing file or a bad field; 401; 403 for a missing scope; 413; 415 for anything but JPEG, PNG or WebP; 429 when the
-/// model is throttled; 501 where none is configured; 502 when it refuses or does not answer with JSON; 504 when it takes too long.
+/// 400 for a missing file, a bad field or an image that the model cannot read; 401; 403 for a missing scope; 404 for an upload
+/// that is not the caller's; 409 for an upload that cannot be used; 413; 415 for anything but JPEG, PNG or WebP; 429 when the
+/// model is throttled; 501 when no model or no bucket is configured; 502 when the model refuses or does not answer with JSON;
+/// 504 when it takes too long; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let caller = state.authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::DocumentsAnalyze)?;
@@ -166,7 +168,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     Ok(no_store(success(StatusCode::OK, None, view)))
 }
 
-/// What a caller is told of a model without an answer.
+/// Error answer for a model that gave no usable answer.
 fn model_error(error: openai::Error) -> ApiError {
     use openai::Error;
     const REFUSED_ACCOUNT: &str = "The model refuses this deployment's account; its operator must fix this";
@@ -191,7 +193,7 @@ fn model_error(error: openai::Error) -> ApiError {
 
 impl From<Reading> for AnalysisFields {
     fn from(read: Reading) -> Self {
-        // A date that is no calendar day is shown as it was read.
+        // A text that is not a calendar date is shown as it was read.
         let date = |text: String| match reading::date(&text) {
             Some(date) => format!("{date} 00:00:00.000Z"),
             None => text,

@@ -1,16 +1,16 @@
-//! The machine-readable zone of ICAO Doc 9303: TD1 (part 5), TD2 (6), TD3 (4), MRV-A and MRV-B (7).
+//! Parser of the machine-readable zone (MRZ) of ICAO Doc 9303: TD1 (part 5), TD2 (6), TD3 (4), MRV-A and MRV-B (7).
 
 use ::mrz::{Format, MrzData, MrzDate};
 use chrono::{Datelike, NaiveDate};
 
 use crate::reading::gender;
 
-/// What an MRZ says. Texts are as in the zone, without fillers.
+/// Fields of an MRZ. Texts are as in the MRZ, without fillers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mrz {
-    /// One or two letters: `P` a passport, `V` a visa, `A`, `C` or `I` another document.
+    /// One or two letters: `P` for a passport, `V` for a visa, `A`, `C` or `I` for other documents.
     pub document_code: String,
-    /// The issuing state or organization, a code of Doc 9303-3, 5.
+    /// The issuing state or organization, as a code of Doc 9303-3, 5.
     pub issuing_state: String,
     /// The holder's nationality, a code of the same list.
     pub nationality: String,
@@ -20,38 +20,42 @@ pub struct Mrz {
     pub given_names: String,
     /// Whether the name fills its field, so that words may be cut short or missing (Doc 9303-3, 4.6).
     pub name_truncated: bool,
-    /// The document number, together with what optional data holds of a long one (Doc 9303-5, 4.2.2; 9303-6, 4.2.2).
+    /// The document number. Of a long one, the rest is taken from the optional data (Doc 9303-5, 4.2.2; 9303-6, 4.2.2).
     pub document_number: String,
-    /// The optional data that are not empty.
+    /// The optional data fields that are not empty.
     pub optional_data: Vec<String>,
     /// `male`, `female` or `unknown`.
     pub gender: &'static str,
-    /// The last such day that is not after today: an MRZ has two digits of the year. A holder over a hundred years old
-    /// is thus a century too young. `None` where a part is unknown.
+    /// The latest matching day that is not after today, since an MRZ has two digits of the year. A holder of more than a
+    /// hundred years gets a date a century too late. `None` when a part is unknown or impossible.
     pub date_of_birth: Option<NaiveDate>,
-    /// The such day nearest to today: no document is valid for fifty years. `None` where a part is unknown.
+    /// The matching day nearest to today, on the assumption that no document is valid for fifty years. `None` when a part is
+    /// unknown or impossible.
     pub date_of_expiry: Option<NaiveDate>,
-    /// Whether a date is neither a day of the calendar nor unknown, as `741345`.
+    /// Whether a date is known and is not a calendar date, such as `741345`.
     pub has_impossible_date: bool,
-    /// The check digits the format has, and whether each is right (Doc 9303-3, 4.9).
+    /// The check digits of the format by name, and whether each is right (Doc 9303-3, 4.9).
     pub check_digits: Vec<(&'static str, bool)>,
 }
 
-/// Why there is no [`Mrz`].
+/// Reason why there is no [`Mrz`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotRead {
     /// There are no lines.
     Absent,
-    /// The lines have a national form that Doc 9303 does not define: the French identity card before 2021.
+    /// The lines have a national format that Doc 9303 does not define: that of French identity cards before 2021.
     National,
-    /// The lines have no form of Doc 9303.
+    /// The lines have no format of Doc 9303.
     Unrecognised,
 }
 
-/// Reads the lines of an MRZ as a model wrote them down. Case, spaces, empty lines and the number of fillers that end
-/// the name, which no check digit covers, don't matter; no other error is repaired, for a repair could hide a forgery.
+/// Parses the lines of an MRZ as a model transcribed them. Case, spaces, empty lines and the number of fillers after the name,
+/// which no check digit covers, are ignored. Other errors are not repaired, since a repair could hide a forgery.
+///
+/// # Errors
+/// [`NotRead`] when there are no lines of a known format.
 pub fn read(lines: &[String], today: NaiveDate) -> Result<Mrz, NotRead> {
-    // One line more than any format has, to tell that there are too many.
+    // A fourth line, which no format has, shows that there are too many.
     let lines: Vec<String> =
         lines.iter().flat_map(|line| line.lines()).map(cleaned).filter(|line| !line.is_empty()).take(4).collect();
     let data = match lines.as_slice() {
@@ -78,7 +82,7 @@ impl Mrz {
             if data.format == Format::Td1 { data.mrz_lines.lines().last() } else { data.mrz_lines.lines().next() };
         let name_truncated = name_line.is_some_and(|line| !line.ends_with('<'));
         let checks = &data.checks;
-        // An older release of the library wrote long numbers in a form of its own; no issuer does.
+        // The library also accepts a wrong encoding of long numbers that its older releases wrote. No issuer uses it.
         let number = checks.document_number.map(|right| right && !data.document_number_legacy_encoding);
         let check_digits = [
             ("document_number", number),
@@ -112,8 +116,8 @@ impl Mrz {
     }
 }
 
-/// The days of the last, this and the next century that the field may stand for, in order; none where a part is unknown,
-/// which issuers write as fillers or zeros. An error where it is no day.
+/// Days of the previous, the current and the next century that a date may stand for, in order. None when a part is unknown,
+/// which issuers write as fillers or zeros; an error when it is not a calendar date.
 fn day(field: MrzDate, today: NaiveDate) -> Result<Vec<NaiveDate>, ()> {
     let (MrzDate::Calendar(read) | MrzDate::OutOfCalendar(read)) = field else {
         return if matches!(field, MrzDate::Unknown | MrzDate::PartiallyUnknown(_)) { Ok(vec![]) } else { Err(()) };
@@ -129,13 +133,13 @@ fn day(field: MrzDate, today: NaiveDate) -> Result<Vec<NaiveDate>, ()> {
     if days.is_empty() { Err(()) } else { Ok(days) }
 }
 
-/// A line in capitals, without spaces, and with quotation marks as the fillers that look like them.
+/// A line in capitals and without spaces. Quotation marks become the fillers that they resemble.
 fn cleaned(line: &str) -> String {
     let line: String = line.chars().filter(|c| !c.is_whitespace()).collect();
     line.to_ascii_uppercase().replace(['«', '≪'], "<<").replace('‹', "<")
 }
 
-/// The line that ends with the name, with as many fillers as its format has. A longer name stays too long.
+/// The line that ends with the name, filled up to the width of its format. A line that is too long stays so.
 fn padded(name: &str, width: usize) -> String {
     format!("{:<<width$}", name.trim_end_matches('<'))
 }
@@ -199,7 +203,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn case_spaces_and_the_fillers_after_the_name_do_not_matter() {
+    fn case_spaces_and_the_fillers_after_the_name_are_ignored() {
         let zone = ["", " p<uto eriksson«anna‹maria ", "L898902C3 6UTO 7408122F 1204159 ZE184226B<<<<<10\n"];
         assert_eq!(parsed(&zone), parsed(TD3));
         assert_eq!(parsed(&[&TD3.join("\n")]), parsed(TD3));
@@ -208,7 +212,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_change_of_one_checked_character_of_the_specimen_is_noticed() {
+    fn every_change_of_one_checked_character_is_detected() {
         let value = |c: char| c.to_digit(36).unwrap_or(0) % 10;
         let checked = (0..10).chain(13..20).chain(21..44);
         for at in checked {
@@ -216,8 +220,7 @@ pub(crate) mod tests {
             for other in ('0'..='9').chain('A'..='Z').chain(['<']) {
                 let data: String = TD3[1].chars().enumerate().map(|(i, c)| if i == at { other } else { c }).collect();
                 let noticed = !parsed(&[TD3[0], &data]).is_ok_and(|mrz| mrz.wrong_check_digits().is_empty());
-                // Check digits are sums modulo ten: characters of the same value there are one to them, but only a digit
-                // (or, in place of 0, a filler) is a check digit.
+                // Check digits are sums modulo ten, and cannot tell characters of the same value modulo ten apart.
                 if value(other) != value(original) {
                     assert!(noticed, "{other} at {at}");
                 }
@@ -226,7 +229,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_wrong_check_digit_is_named() {
+    fn wrong_check_digits_are_named() {
         for (at, wrong) in [
             (9, &["document_number", "composite"][..]),
             (19, &["date_of_birth", "composite"]),
@@ -240,7 +243,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_two_digit_year_falls_in_the_century_that_today_decides() {
+    fn the_century_of_a_two_digit_year_depends_on_today() {
         let with = |birth: &str, expiry: &str| {
             let data = format!("L898902C36UTO{birth}2F{expiry}9ZE184226B<<<<<10");
             let mrz = parsed(&[TD3[0], &data]).unwrap();
@@ -262,7 +265,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn anything_else_is_not_an_mrz() {
+    fn lines_of_other_formats_are_refused() {
         let long = "<".repeat(10_000);
         let cards = "🪪".repeat(44);
         for (zone, why) in [

@@ -1,13 +1,14 @@
-//! Names, compared as the visual zone and the MRZ each write them (ICAO Doc 9303-3, 3.4, 4.6 and 6).
+//! Comparison of printed names with names in an MRZ and with hints (ICAO Doc 9303-3, 3.4, 4.6 and 6).
 
 use std::collections::HashSet;
 
 use ::mrz::{CyrillicLanguage, TransliterationStyle, transliterate, transliterate_cyrillic};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-/// Doc 9303-3, 6 leaves the issuer the choice for some letters: Ä is AE or A, Ñ is N or NXX.
+/// Transliteration styles of Latin letters. For some letters Doc 9303-3, 6 lets issuers choose: Ä is AE or A, Ñ is N or NXX.
 const LATIN: [TransliterationStyle; 3] =
     [TransliterationStyle::Expanded, TransliterationStyle::Simple, TransliterationStyle::XxSuffix];
+/// Languages that transliterate Cyrillic letters differently.
 const CYRILLIC: [CyrillicLanguage; 6] = [
     CyrillicLanguage::Russian,
     CyrillicLanguage::Belarusian,
@@ -17,7 +18,7 @@ const CYRILLIC: [CyrillicLanguage; 6] = [
     CyrillicLanguage::Macedonian,
 ];
 
-/// Each word in the [`spellings`] an MRZ may give it. Hyphens and other marks part words; apostrophes are left out.
+/// The words of a text, each in all its [`spellings`]. Hyphens and other marks separate words; apostrophes are left out.
 fn words(text: &str) -> Vec<Vec<String>> {
     let text: String = text.nfkc().filter(|c| !matches!(c, '\'' | '’' | '‘' | 'ʼ' | '`' | '´')).collect();
     text.split(|c: char| !c.is_alphanumeric() && !is_combining_mark(c))
@@ -26,15 +27,15 @@ fn words(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The word in each style of each script, in the same order for every word.
+/// Spellings of a word: one per style of each script, in the same order for every word.
 fn spellings(word: &str) -> Vec<String> {
     let latin = LATIN.into_iter().map(|style| transliterate(word, style));
     let cyrillic = CYRILLIC.into_iter().map(|language| transliterate_cyrillic(word, language));
     latin.chain(cyrillic).map(|word| without_diacritics(&word)).collect()
 }
 
-/// Latin letters without diacritics, for the tables of Doc 9303 lack Ș, ễ and others. In other scripts a mark can be a
-/// vowel, and stays.
+/// Removes the diacritics of Latin letters, since the tables of Doc 9303 lack Ș, ễ and others. Marks of other scripts are kept:
+/// they can be vowels.
 fn without_diacritics(word: &str) -> String {
     let mut base = ' ';
     word.nfd()
@@ -48,17 +49,18 @@ fn without_diacritics(word: &str) -> String {
         .collect()
 }
 
-/// The words run together, in each style throughout.
+/// The words joined without spaces, once in each style.
 fn run_together(words: &[Vec<String>]) -> Vec<String> {
     let styles = words.first().map_or(0, Vec::len);
     (0..styles).map(|style| words.iter().filter_map(|word| word.get(style)).map(String::as_str).collect()).collect()
 }
 
-/// Whether the printed name is the MRZ's, in any order of surname and given names; `None` where the printed name has no
-/// word an MRZ could write, such as a Chinese name alone. Of a truncated MRZ name, words may be cut short or missing.
+/// Whether a printed name agrees with the name of an MRZ, in any order of surname and given names. `None` when the printed name
+/// has no word that an MRZ can express, such as a name in Chinese script only. In a truncated MRZ name, words may be cut short
+/// or missing.
 pub fn matches_mrz(printed: &str, surname: &str, given_names: &str, truncated: bool) -> Option<bool> {
     let mut printed = words(printed);
-    // Where a name is printed in two scripts, the MRZ has the Latin one.
+    // Of a name that is printed in two scripts, the MRZ contains the Latin one.
     let styles = if printed.iter().any(|word| is_writable(word, LATIN.len())) { LATIN.len() } else { usize::MAX };
     printed.retain(|word| is_writable(word, styles));
     if printed.is_empty() {
@@ -66,7 +68,7 @@ pub fn matches_mrz(printed: &str, surname: &str, given_names: &str, truncated: b
     }
     let zone: Vec<&str> = surname.split_whitespace().chain(given_names.split_whitespace()).collect();
 
-    // One writer's "O Connor" is another's "OConnor": the letters in their order are enough too.
+    // "O Connor" and "OConnor" are the same name: equal letters in the same order are enough.
     let letters = run_together(&printed);
     let orders = [[surname, given_names].concat(), [given_names, surname].concat()].map(|name| name.replace(' ', ""));
     if orders.iter().any(|order| letters.contains(order)) {
@@ -85,13 +87,13 @@ pub fn matches_mrz(printed: &str, surname: &str, given_names: &str, truncated: b
     Some(cut.is_empty() && printed.is_empty())
 }
 
-/// Whether an MRZ has the letters of one of the word's first spellings.
+/// Whether an MRZ can express one of the word's first `styles` spellings.
 fn is_writable(word: &[String], styles: usize) -> bool {
     word.iter().take(styles).any(|word| word.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
-/// Whether every word of the part is a word of the whole, or both have the same letters. A part without any word is
-/// part of nothing.
+/// Whether every word of `part` is a word of `whole`, or both have the same letters in the same order. False for a `part`
+/// without a word.
 pub fn contains(whole: &str, part: &str) -> bool {
     let (whole, part) = (words(whole), words(part));
     let known: HashSet<&String> = whole.iter().flatten().collect();
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_printed_name_is_compared_as_the_mrz_writes_it() {
+    fn printed_names_are_compared_in_the_spelling_of_the_mrz() {
         for (printed, surname, given, truncated, same) in [
             ("Anna Maria Eriksson", "ERIKSSON", "ANNA MARIA", false, Some(true)),
             ("ERIKSSON, Anna-Maria", "ERIKSSON", "ANNA MARIA", false, Some(true)),
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_name_has_only_words_of_it() {
+    fn a_hint_must_consist_of_words_of_the_name() {
         for (whole, part, contained) in [
             ("Anna Maria Eriksson", "eriksson anna", true),
             ("Anna Maria Eriksson", "Anna Erikson", false),

@@ -1,11 +1,11 @@
-//! What the model is told, and the form of its answer.
+//! Instructions to the model, and the JSON schema of its answer.
 
 use serde_json::{Map, Value, json};
 
-/// The schema's name.
+/// Name of the schema.
 pub const NAME: &str = "identity_document";
 
-/// What the model shall do. Whatever a caller sends stands elsewhere.
+/// Instructions to the model. They contain nothing that a caller sent.
 pub const INSTRUCTIONS: &str = "\
 You read photos of identity documents for an identity verification service. Report what is printed on the document, in the \
 fields of the schema, and nothing else.
@@ -26,7 +26,7 @@ Rules:
 does (altered text, a pasted photo, wrong fonts, a screen or a copy instead of the document, a specimen); else \"inconclusive\".
 - authenticity_reasons: a short sentence for each thing that led to it.";
 
-/// The form of the answer.
+/// JSON schema of the answer.
 pub fn schema() -> Value {
     const TEXTS: [&str; 8] =
         ["name", "document_number", "country", "document_type", "address", "gender", "date_of_birth", "date_of_expiry"];
@@ -41,7 +41,7 @@ pub fn schema() -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
-/// The caller's hints, as data.
+/// Text with the caller's hints as JSON data; `None` without a hint.
 pub fn hints(hints: &[(&str, Option<&str>)]) -> Option<String> {
     let given: Map<_, _> =
         hints.iter().filter_map(|(name, hint)| Some(((*name).to_owned(), Value::from((*hint)?)))).collect();

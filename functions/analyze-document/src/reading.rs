@@ -1,10 +1,10 @@
-//! What the model read from a document, and its fields in one form.
+//! Answer of the model: the fields that it read from a document, and their normal forms.
 
 use chrono::NaiveDate;
 use serde::Deserialize;
 
-/// What the model read from a document: what is printed, unreadable being empty. The model's answer has a strict
-/// schema, so a field that lacks is an error.
+/// Fields that the model read from a document, as printed. A field that cannot be read is empty. The answer has a strict
+/// schema, so that a missing field is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Reading {
     /// The holder's full name.
@@ -13,25 +13,25 @@ pub struct Reading {
     pub document_number: String,
     /// The issuing country: a code or a name.
     pub country: String,
-    /// The kind of document, as [`document_type`] knows it.
+    /// The kind of document, in any form that [`document_type`] accepts.
     pub document_type: String,
     /// The holder's address.
     pub address: String,
-    /// The holder's sex, as [`gender`] knows it.
+    /// The holder's sex, in any form that [`gender`] accepts.
     pub gender: String,
     /// The holder's date of birth, `YYYY-MM-DD`.
     pub date_of_birth: String,
-    /// The last day the document is valid, `YYYY-MM-DD`.
+    /// The last day on which the document is valid, `YYYY-MM-DD`.
     pub date_of_expiry: String,
-    /// The model's own opinion of the document. No check reads it.
+    /// The model's opinion of the document's authenticity. No check reads it.
     pub authenticity: String,
-    /// Why the model thinks so. No check reads it.
+    /// The model's reasons for its opinion. No check reads them.
     pub authenticity_reasons: Vec<String>,
     /// The lines of the machine-readable zone, top to bottom.
     pub mrz_lines: Vec<String>,
 }
 
-/// A real calendar date written `YYYY-MM-DD`, alone or with a time after a space or a `T`, as PocketBase writes
+/// Parses a calendar date written `YYYY-MM-DD`. A time may follow after a space or a `T`, as in PocketBase's
 /// `1990-01-15 00:00:00.000Z`.
 pub fn date(text: &str) -> Option<NaiveDate> {
     let (day, rest) = text.trim().split_at_checked("YYYY-MM-DD".len())?;
@@ -41,12 +41,12 @@ pub fn date(text: &str) -> Option<NaiveDate> {
         None => rest.is_empty(),
     };
     let date = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()?;
-    // The parser is lenient with signs, spaces and missing zeros.
+    // The parser also accepts signs, spaces and missing zeros.
     (well_formed && date.to_string() == day).then_some(date)
 }
 
-/// The sex as `male`, `female` or `unknown`, from one or more words or letters for it ("M", "K/F", "Female", the `X` and
-/// `<` of ICAO Doc 9303-4, 4.1.1.1); empty when the text is.
+/// Normal form of a sex: `male`, `female` or `unknown`. The text has one or more words or letters for it ("M", "K/F", "Female",
+/// the `X` and `<` of ICAO Doc 9303-4, 4.1.1.1). Empty for an empty text.
 pub fn gender(text: &str) -> &'static str {
     if text.trim().is_empty() {
         return "";
@@ -60,8 +60,8 @@ pub fn gender(text: &str) -> &'static str {
     }
 }
 
-/// The kind of document: `passport`, `national_id`, `driver_license`, `residence_permit` or `visa`, whichever the text is
-/// a usual English name of; else the text in small letters, its words joined by `_`.
+/// Normal form of a kind of document: `passport`, `national_id`, `driver_license`, `residence_permit` or `visa` for their usual
+/// English names; for any other text its words in lower case, joined by `_`.
 pub fn document_type(text: &str) -> String {
     let text = text.to_lowercase().replace(['\'', '’'], "").replace("licence", "license");
     let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_real_calendar_dates_are_dates() {
+    fn only_calendar_dates_are_accepted() {
         for text in ["1990-01-15", " 1990-01-15 ", "1990-01-15 00:00:00.000Z", "1990-01-15T10:00:00+02:00"] {
             assert_eq!(date(text), NaiveDate::from_ymd_opt(1990, 1, 15), "{text}");
         }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn genders_have_one_form() {
+    fn genders_are_normalised() {
         for (text, form) in [
             ("M", "male"),
             ("male", "male"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_document_have_one_form() {
+    fn kinds_of_document_are_normalised() {
         for (text, form) in [
             ("Passport", "passport"),
             ("PASSPORT", "passport"),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_has_every_field() {
+    fn an_answer_with_a_missing_field_is_refused() {
         let whole = serde_json::json!({
             "name": "", "document_number": "", "country": "", "document_type": "", "address": "", "gender": "",
             "date_of_birth": "", "date_of_expiry": "", "authenticity": "", "authenticity_reasons": [], "mrz_lines": [],

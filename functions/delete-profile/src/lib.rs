@@ -7,10 +7,10 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
-use shared::runtime::Backend;
 use shared::env::Env;
 use shared::http::{ApiError, credentials, path_parameter};
 use shared::profiles;
+use shared::runtime::Backend;
 use shared::runtime::StartError;
 use storage::Bucket;
 

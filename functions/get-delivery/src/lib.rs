@@ -3,8 +3,8 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
-pub use shared::runtime::Backend as State;
 use shared::http::{ApiError, credentials, path_parameter, success};
+pub use shared::runtime::Backend as State;
 use webhooks::{DeliveryView, delivery_not_found};
 
 /// Answers a request.

@@ -5,8 +5,8 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
-pub use shared::runtime::Backend as State;
 use shared::http::{ApiError, credentials, success};
+pub use shared::runtime::Backend as State;
 
 /// Answers a request.
 ///

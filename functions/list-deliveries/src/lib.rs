@@ -10,9 +10,9 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 use shared::auth::Scope;
-pub use shared::runtime::Backend as State;
 use shared::http::{ApiError, credentials, json_response};
 use shared::pocketbase::records::{DeliveryOverview, DeliveryQuery, DeliveryState};
+pub use shared::runtime::Backend as State;
 use shared::types::RecordId;
 use webhooks::DeliveryView;
 

@@ -27,15 +27,11 @@ pub async fn session(
         Err(_) => None,
     };
     if caller.is_flow() && session.is_none() {
-        return Err(session_conflict(
-            "This session was not made for this profile; create one, and complete it",
-        ));
+        return Err(session_conflict("This session was not made for this profile; create one, and complete it"));
     }
     let is_anothers = |session: &LivenessSession| session.profile.as_ref().is_some_and(|owner| owner != profile);
     match session {
-        Some(session) if is_anothers(&session) => {
-            Err(session_conflict("This session was made for another profile"))
-        }
+        Some(session) if is_anothers(&session) => Err(session_conflict("This session was made for another profile")),
         session => Ok(session),
     }
 }

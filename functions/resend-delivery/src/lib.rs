@@ -8,10 +8,10 @@ use chrono::Utc;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
-use shared::runtime::Backend;
 use shared::env::Env;
 use shared::http::{ApiError, credentials, path_parameter, success};
 use shared::pocketbase::records::DeliveryState;
+use shared::runtime::Backend;
 use shared::runtime::StartError;
 use webhooks::{DeliveryQueue, DeliveryView, delivery_not_found};
 

@@ -1,4 +1,4 @@
-//! A check, from its start to its outcome.
+//! Life cycle of a check: its start, its processing, and its outcome or failure.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use crate::rules::{self, Decision};
 use crate::submission::Submission;
 use crate::view::{CheckResult, webhook_payload};
 
-/// Time limit of a decision, of a request's 29 s: the outcome has to be written as well.
+/// Time limit of a decision. A request has 27 s, in which the outcome must be written as well.
 const DECISION_TIME: Duration = Duration::from_secs(25);
 
 /// A check with its outcome.
@@ -51,7 +51,7 @@ impl Failure {
         Self { error, reason, attempt, maybe_written: None }
     }
 
-    /// A failure that the sender can mend. The attempt counts.
+    /// A failure that the sender can correct. The attempt counts.
     fn of_sender<E: std::fmt::Display + Into<ApiError>>(error: E) -> Self {
         Self::new(error.to_string(), error.into(), AttemptUse::Kept)
     }
@@ -61,7 +61,7 @@ impl Failure {
         Self::new(error.to_string(), error.into(), AttemptUse::GivenBack)
     }
 
-    /// A failure to compare the faces, with the contract's answer.
+    /// A failure to compare the faces: 500 with the text of the API contract.
     fn of_processing(cause: impl std::fmt::Display, attempt: AttemptUse) -> Self {
         let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Verification processing failed")
             .message("Nothing is decided; send the same submission again")
@@ -94,7 +94,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Starts the check, as one of the attempts of the day for a flow token.
+/// Creates the record of a check. With a flow token, the check takes one of the profile's attempts of the day.
 pub async fn start(
     state: &State,
     caller: &Caller,
@@ -129,8 +129,8 @@ pub async fn start(
     }
 }
 
-/// Meaning of a write of a backend that PocketBase refuses: a backend may check a decided profile again, but not a redacted
-/// one.
+/// Error for a refused write of a partner's backend. A backend may check a decided profile again, so a refusal means that the
+/// profile is redacted.
 fn redacted_if_refused(error: Error) -> profiles::Error {
     match error {
         Error::Refused => profiles::Error::NotFound,
@@ -138,7 +138,7 @@ fn redacted_if_refused(error: Error) -> profiles::Error {
     }
 }
 
-/// Stores the media, compares the faces and writes the outcome; or ends the check without one.
+/// Stores the media, compares the faces and writes the outcome. A check that fails is ended without an outcome.
 pub async fn process(
     state: &State,
     caller: &Caller,
@@ -157,13 +157,13 @@ pub async fn process(
             return outcome;
         }
     };
-    let (outcome, keeps_media) = match decide_and_write(state, caller, submission, check, form, &claim.uses, started).await
-    {
-        Ok(completed) => (Ok(completed), true),
-        Err(failure) => end(state, check, failure).await,
-    };
+    let (outcome, keeps_media) =
+        match decide_and_write(state, caller, submission, check, form, &claim.uses, started).await {
+            Ok(completed) => (Ok(completed), true),
+            Err(failure) => end(state, check, failure).await,
+        };
     if keeps_media && outcome.is_err() {
-        // The outcome may have been written, and its webhook links to the media.
+        // The outcome may have been written, and its webhooks link to the media.
         return outcome;
     }
     if outcome.is_err() {
@@ -175,11 +175,12 @@ pub async fn process(
     state.uploads.finish(claim, outcome).await
 }
 
-/// Ends a failed check, unless it turns out to have an outcome. Returns also whether its media must stay.
+/// Ends a failed check, unless its outcome was written after all. Also returns whether the media must be kept.
 async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Completed, ApiError>, bool) {
     let Failure { error, reason, attempt, maybe_written } = failure;
     match (state.backend.pocketbase.fail_check(check, &reason, attempt).await, maybe_written) {
-        // The check has ended, and nothing else ends checks that soon: the outcome was written, only the answer was lost.
+        // The check has ended already. Nothing else ends a check this early, so the outcome was written and only PocketBase's
+        // answer was lost.
         (Ok(false), Some(completed)) => (Ok(*completed), true),
         (Ok(_), _) => (Err(error), false),
         (Err(cause), maybe_written) => {
@@ -189,6 +190,7 @@ async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Compl
     }
 }
 
+/// Stores the media and decides at the same time, and then writes the outcome.
 async fn decide_and_write(
     state: &State,
     caller: &Caller,
@@ -218,7 +220,7 @@ async fn decide_and_write(
     write_outcome(state, caller, submission, check, profile.status(), decision, &subscribers, uses).await
 }
 
-/// Stores a file of the request in the bucket. Claimed uploads are there already.
+/// Stores a file of the request in the bucket. The copies of claimed uploads are there already.
 async fn store(state: &State, submission: &Submission, field: &str, file: &File) -> Result<(), storage::Error> {
     match &file.content {
         Content::Inline(bytes) => {
@@ -229,6 +231,7 @@ async fn store(state: &State, submission: &Submission, field: &str, file: &File)
     }
 }
 
+/// Decodes the media, compares the faces and applies the rules.
 async fn decide(state: &State, form: &Form) -> Result<Decision, Failure> {
     let file = |field: &str| {
         let file = form.files.get(field);
@@ -260,7 +263,7 @@ fn comparison_failure(error: CompareError) -> Failure {
             let answer = ApiError::new(StatusCode::NOT_IMPLEMENTED, &format!("{service} not configured"));
             Failure::new(error.to_string(), answer.with_cause(&error), AttemptUse::GivenBack)
         }
-        // The sender's media are what the model refuses.
+        // The model refuses the sender's media.
         CompareError::Model(openai::Error::Refused(_) | openai::Error::BadImage(_)) => {
             Failure::of_processing(error, AttemptUse::Kept)
         }
@@ -268,7 +271,7 @@ fn comparison_failure(error: CompareError) -> Failure {
     }
 }
 
-/// Writes the outcome with all that follows from it.
+/// Writes the outcome, the histories, the profile's status and the webhooks in one transaction.
 #[allow(clippy::too_many_arguments)] // The parts of one transaction.
 async fn write_outcome(
     state: &State,
@@ -299,11 +302,8 @@ async fn write_outcome(
         return Ok(Completed { result, deliveries });
     };
     let answer_is_lost = matches!(error, Error::Unreachable(_) | Error::TimedOut | Error::BadAnswer(_));
-    let error = if caller.is_flow() {
-        profiles::Error::of_write(error, caller.writer())
-    } else {
-        redacted_if_refused(error)
-    };
+    let error =
+        if caller.is_flow() { profiles::Error::of_write(error, caller.writer()) } else { redacted_if_refused(error) };
     let maybe_written = answer_is_lost.then(|| Box::new(Completed { result, deliveries }));
     Err(Failure { maybe_written, ..error.into() })
 }

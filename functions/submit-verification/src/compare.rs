@@ -1,4 +1,5 @@
-//! Comparison of faces: by a vision model, by Amazon Rekognition CompareFaces, or by both where both are configured.
+//! Comparison of faces: by Amazon Rekognition CompareFaces, or by a vision model and, where it is configured, Rekognition as a
+//! second opinion.
 
 use aws_sdk_rekognition::Client;
 use aws_sdk_rekognition::primitives::Blob;
@@ -34,7 +35,7 @@ impl Method {
     }
 }
 
-/// Failure of a comparison, for the log and the check's record.
+/// Failure of a comparison. The messages are for the log and the check's record.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// The service is not configured.
@@ -71,7 +72,7 @@ years and light do not count.
 /// Name of the schema.
 const NAME: &str = "face_comparison";
 
-/// Answer of the model.
+/// Answer of the model, by the schema.
 #[derive(Deserialize)]
 struct Seen {
     similarity: f64,
@@ -87,6 +88,7 @@ struct Seen {
     selfie_text: String,
 }
 
+/// JSON schema of the model's answer.
 fn schema() -> Value {
     let flag = json!({ "type": "boolean" });
     let face = json!({ "type": "string", "enum": ["clear", "unclear", "none"] });
@@ -107,7 +109,7 @@ fn schema() -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
-/// Compares faces. Built once per execution environment.
+/// Client of the services that compare faces. Built once per execution environment.
 pub struct Comparison {
     method: Method,
     openai: OpenAi,
@@ -116,6 +118,10 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a setting is malformed, or TLS cannot be set up.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         let settings = aws::Settings::from_env(env)?;
         let rekognition = match settings.is_configured() {
@@ -134,7 +140,10 @@ impl Comparison {
         }
     }
 
-    /// Findings in the frames of a video and the photo of a document, all JPEG.
+    /// Compares the faces in the frames of a video with the face in the photo of a document. All images are JPEG.
+    ///
+    /// # Errors
+    /// When a service is not configured, or gives no usable answer.
     pub async fn compare(&self, frames: &[Bytes], photo: &Bytes) -> Result<Findings, CompareError> {
         match self.method {
             Method::OpenAiVision => {
@@ -154,6 +163,7 @@ impl Comparison {
         }
     }
 
+    /// Findings of the vision model.
     async fn ask(&self, frames: &[Bytes], photo: &Bytes) -> Result<Findings, CompareError> {
         let image = |bytes: &Bytes| Part::Image("image/jpeg", bytes.clone());
         let mut parts = vec![Part::Text("Frames of the selfie video, in order:".to_owned())];
@@ -187,7 +197,7 @@ impl Comparison {
     }
 }
 
-/// Number of faces in a frame, and the highest similarity of one of them with the document's face.
+/// Number of faces in a frame, and the highest similarity of any of them to the document's face.
 struct Matched {
     faces: usize,
     similarity: f64,
@@ -204,7 +214,7 @@ async fn compare_faces(client: &Client, frames: &[Bytes], photo: &Bytes) -> Resu
                 let faces = found.face_matches().len() + found.unmatched_faces().len();
                 Ok(Some(Matched { faces, similarity: f64::from(likest) }))
             }
-            // No face in the source image.
+            // The source image, which is the document, has no face.
             Err(error) if error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) => {
                 Ok(None)
             }

@@ -1,11 +1,12 @@
 //! POST /verif/submit: compares a selfie video with the photo of an identity document, decides, and sends webhooks.
 //!
-//! The outcome, both histories, the profile's status and the webhooks are one transaction. The sweep ends a check whose process
-//! died before it, and delivers the webhooks of a process that died after it.
+//! One transaction writes the outcome, both histories, the profile's status and the webhooks. If the process dies before it, the
+//! sweep ends the check; if the process dies after it, the sweep delivers the webhooks.
 //!
-//! PocketBase calls: four, and one per upload: to load or create the profile (with a key one more for an existing one), to start
-//! the check, to load the profile again, and to write the outcome; once a minute one more for the subscriptions. S3 calls: three
-//! per upload, one per file of the request. Model calls: one; Rekognition calls: three, where it is configured.
+//! PocketBase calls: four, to load or create the profile (with a key one more for an existing one), to start the check, to load
+//! the profile again, and to write the outcome; one per upload; once a minute one more for the subscriptions. S3 calls: three per
+//! upload and one for all uploads, one per file of the request. Model calls: one with `openai_vision`. Rekognition calls, where it
+//! is configured: one per frame, so at most three.
 
 mod check;
 mod compare;
@@ -72,11 +73,11 @@ const FIELDS: FormFields = FormFields {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for a missing key, field or file, and for media that cannot be decoded; 401; 403 for a credential that is neither a
-/// secret key nor a flow token, and for another person than a flow token's; 404 for a profile or an upload that is not the
-/// caller's; 409 for a flow token once the profile is decided, and for an upload that cannot be used; 413; 415; 429 when the
-/// daily limit is reached; 500 when the faces could not be compared; 501 when the comparison or the bucket is not configured;
-/// PocketBase's and AWS's failures.
+/// 400 for a missing key, field or file, and for media that cannot be decoded; 401; 403 for a credential that is neither a secret
+/// key nor a flow token, and for another person than a flow token's; 404 for a profile or an upload that is not the caller's; 409
+/// for a flow token once the profile is decided, and for an upload that cannot be used; 413; 415; 429 when the daily limit is
+/// reached; 500 when the faces could not be compared; 501 when the comparison or the bucket is not configured; PocketBase's and
+/// AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let started = Instant::now();
     let headers = request.headers().clone();

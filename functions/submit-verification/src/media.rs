@@ -1,4 +1,5 @@
-//! Decoding of videos and photos to JPEG with ffmpeg, which gets one local file and limited time, memory and disk space.
+//! Conversion of videos and photos to JPEG with ffmpeg. Each run of ffmpeg reads one local file and has limited time, memory and
+//! disk space.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,25 +20,25 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Limits of ffmpeg as `ulimit` takes them: address space in KiB, CPU time in s, file size in blocks of 512 B.
 const LIMITS: &str = "ulimit -v 2000000; ulimit -t 20; ulimit -f 40000; exec \"$0\" \"$@\"";
 
-/// The most pixels of a picture: the finest phone cameras have as many. Decoded they take 300 MB.
+/// The most pixels of a picture: 64 megapixels, as of high-resolution phone cameras. Decoded they take about 300 MB.
 const MAX_PIXELS: &str = "64000000";
 
-/// Number of frames that are compared.
+/// The most frames of a video that are compared.
 pub const FRAMES: usize = 3;
 
-/// Part of a video that is decoded, in seconds, with one frame each.
+/// Length of the decoded part of a video, in seconds. One frame is extracted per second.
 const SECONDS: &str = "10";
 
 /// The longest side of a photo, in pixels.
 const PHOTO_SIDE: u32 = 2_048;
 
-/// The longest side of a frame, in pixels: faces in it are large.
+/// The longest side of a frame, in pixels. It is shorter than that of a photo, since faces are large in a selfie.
 const FRAME_SIDE: u32 = 1_024;
 
 /// Prefix of temporary folders.
 const PREFIX: &str = "identivia-check-";
 
-/// Age at which a temporary folder is abandoned: no request lasts as long.
+/// Age at which a temporary folder counts as abandoned. No request takes as long.
 const ABANDONED: Duration = Duration::from_secs(120);
 
 /// Failure to decode a file.
@@ -54,27 +55,28 @@ pub enum MediaError {
     Failed(#[from] io::Error),
 }
 
-/// Decoder. Built once per execution environment.
+/// Runs ffmpeg. Built once per execution environment.
 pub struct Ffmpeg {
     path: PathBuf,
 }
 
 impl Ffmpeg {
-    /// Reads `FFMPEG_PATH`, `/opt/bin/ffmpeg` by default, where the Lambda layer has it. The file is first used with a request.
+    /// Reads `FFMPEG_PATH`; `/opt/bin/ffmpeg` by default, its path in the Lambda layer. A missing file is detected by the first
+    /// request. Also deletes abandoned temporary folders.
     pub fn from_env(env: &Env) -> Self {
         delete_abandoned();
         Self { path: env.get("FFMPEG_PATH").unwrap_or("/opt/bin/ffmpeg").into() }
     }
 
-    /// Frames of a video as JPEG, evenly spread over its first seconds.
+    /// At most three frames of a video as JPEG, evenly spread over its first ten seconds.
     ///
     /// # Errors
-    /// When there is no frame.
+    /// When the video has no frame or cannot be decoded or read, or ffmpeg or the disk fails.
     pub async fn frames(&self, video: &File) -> Result<Vec<Bytes>, MediaError> {
         delete_abandoned();
         let folder = TempDir::with_prefix(PREFIX)?;
         let input = save(video, folder.path()).await?;
-        // Rounding up gives a frame also for a video of less than a second.
+        // With rounding up, a video of less than a second has a frame as well.
         let filter = format!("fps=1:round=up,{}", fit(FRAME_SIDE));
         let output = ["-map", "0:v:0", "-t", SECONDS, "-vf", &filter, "-frames:v", SECONDS, "-f", "image2"];
         self.run(video.file_type.media_type, &input, &output, &folder.path().join("frame%02d.jpg")).await?;
@@ -94,19 +96,19 @@ impl Ffmpeg {
     /// A photo as JPEG of at most 2,048 pixels per side, without metadata.
     ///
     /// # Errors
-    /// When it cannot be decoded.
+    /// When the photo cannot be decoded or read, or ffmpeg or the disk fails.
     pub async fn photo(&self, photo: &File) -> Result<Bytes, MediaError> {
         let folder = TempDir::with_prefix(PREFIX)?;
         let input = save(photo, folder.path()).await?;
         let path = folder.path().join("photo.jpg");
         let one = ["-frames:v", "1", "-f", "image2", "-update", "1"];
-        // Phones store HEIC as tiles, which ffmpeg offers as a stream group. A HEIC without tiles has no group.
+        // Phones store HEIC photos as tiles, which ffmpeg presents as a stream group. A HEIC photo without tiles has no group.
         let fit = fit(PHOTO_SIDE);
         let group = format!("[0:g:0]{fit}[picture]");
         let whole = [&["-filter_complex", &group, "-map", "[picture]"][..], &one].concat();
         let plain = [&["-map", "0:v:0", "-vf", &fit][..], &one].concat();
-        let is_group =
-            photo.file_type.media_type == "image/heif" && self.run(photo.file_type.media_type, &input, &whole, &path).await.is_ok();
+        let is_group = photo.file_type.media_type == "image/heif"
+            && self.run(photo.file_type.media_type, &input, &whole, &path).await.is_ok();
         if !is_group {
             self.run(photo.file_type.media_type, &input, &plain, &path).await?;
         }
@@ -116,12 +118,14 @@ impl Ffmpeg {
         }
     }
 
+    /// Runs ffmpeg on one file, with limits.
     async fn run(&self, media_type: &str, input: &Path, how: &[&str], output: &Path) -> Result<(), MediaError> {
         let format = format_of(media_type).ok_or_else(|| MediaError::Undecodable("an unknown type".to_owned()))?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", LIMITS]).arg(&self.path);
         command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "2"]);
-        // The detected format, so that no playlist or script passes as a video; and local files only, so that nothing is fetched.
+        // The detected format is given, so that ffmpeg does not read a playlist or script as a video. Only local files are allowed,
+        // so that ffmpeg fetches nothing.
         command.args(["-protocol_whitelist", "file", "-max_pixels", MAX_PIXELS, "-f", format, "-i"]);
         command.arg(format!("file:{}", input.display()));
         command.args(["-map_metadata", "-1", "-pix_fmt", "yuvj420p", "-q:v", "3", "-threads", "2"]);
@@ -142,13 +146,13 @@ impl Ffmpeg {
     }
 }
 
-/// Deletes temporary folders of killed processes: Lambda may keep the disk for the next process.
+/// Deletes temporary folders of killed processes. Lambda may keep the disk for the next process.
 fn delete_abandoned() {
     let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         if modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > ABANDONED) {
-            // A concurrent process may have deleted it.
+            // A concurrent process may have deleted the folder.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -176,7 +180,7 @@ fn fit(side: u32) -> String {
     format!("scale='min({side},iw)':'min({side},ih)':force_original_aspect_ratio=decrease")
 }
 
-/// Three evenly spread paths, the first and the last included.
+/// At most three evenly spread paths, including the first and the last.
 fn spread(paths: &[PathBuf]) -> Vec<&PathBuf> {
     let last = paths.len().saturating_sub(1);
     let mut places: Vec<_> = (0..FRAMES).map(|part| part * last / (FRAMES - 1)).collect();
@@ -184,7 +188,7 @@ fn spread(paths: &[PathBuf]) -> Vec<&PathBuf> {
     places.into_iter().filter_map(|place| paths.get(place)).collect()
 }
 
-/// ffmpeg's name of the format of a media type of [`shared::file::Media`].
+/// ffmpeg's format name for a media type of [`shared::file::Media`].
 fn format_of(media_type: &str) -> Option<&'static str> {
     Some(match media_type {
         "image/jpeg" => "jpeg_pipe",

@@ -1,4 +1,4 @@
-//! Caller and person of a submission.
+//! Submissions: authentication of the caller, and the person and profile of the check.
 
 use lambda_http::http::{HeaderMap, StatusCode};
 use shared::auth::{self, Caller, Scope};
@@ -11,11 +11,15 @@ use uuid::Uuid;
 
 use crate::State;
 
-/// A parsed submission: the person, the profile and the id of the check.
+/// A parsed submission.
 pub struct Submission {
+    /// The new check's public id.
     pub check_id: String,
+    /// The partner's identifier of the person.
     pub user: UserId,
+    /// The profile of the person.
     pub profile: RecordId,
+    /// The profile's team.
     pub team: Option<Team>,
 }
 
@@ -33,8 +37,8 @@ pub async fn authenticate(state: &State, headers: &HeaderMap, form: &Form) -> Re
     }
 }
 
-/// Parses the submission, with the attempts that are left today for a flow token. The profile is the flow token's own; with a
-/// key it is that of the team and the identifier, created or reused.
+/// Parses the submission and, for a flow token, counts the attempts that are left today. With a flow token, the profile is the
+/// token's. With a key, it is the profile of the team and the identifier, which is created if it does not exist.
 pub async fn parse(state: &State, caller: &Caller, form: &Form) -> Result<(Submission, Option<Attempts>), ApiError> {
     let user = match form.get::<UserId>("user_identifier")? {
         Some(user) => Some(user),
@@ -43,7 +47,7 @@ pub async fn parse(state: &State, caller: &Caller, form: &Form) -> Result<(Submi
     if user.is_none() && !caller.is_flow() {
         return Err(missing_user());
     }
-    // Checked before anything is written.
+    // Missing files are refused before anything is written.
     let missing: Vec<_> = ["selfie_video", "id_photo"].into_iter().filter(|field| !form.has_file(field)).collect();
     if !missing.is_empty() {
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "Both selfie video and ID photo are required")

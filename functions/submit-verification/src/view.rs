@@ -1,4 +1,4 @@
-//! Result of a check, as callers and webhooks get it.
+//! Result of a check, as answered to callers and sent in webhooks.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use storage::{Bucket, check_key};
 use crate::rules::{Decision, Level};
 use crate::submission::Submission;
 
-/// Result of a check.
+/// Result of a check. The same fields go to the caller, the webhook and the check's record.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckResult {
@@ -44,7 +44,7 @@ struct Assessment {
     summary: &'static str,
 }
 
-/// The answer to a submission.
+/// Answer to a submission.
 #[derive(Serialize)]
 pub struct SubmitView<'a> {
     success: bool,
@@ -62,7 +62,7 @@ struct ResultView<'a> {
 
 impl CheckResult {
     pub fn new(submission: &Submission, decision: Decision, method: &'static str, now: DateTime<Utc>) -> Self {
-        // One decimal: the comparison is not more precise.
+        // One decimal, since the comparison is not more precise.
         let score = (decision.score * 10.0).round() / 10.0;
         Self {
             profile: submission.profile.to_string(),

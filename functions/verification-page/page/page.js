@@ -1,17 +1,17 @@
 const settings = JSON.parse(document.getElementById("settings").textContent);
-/** A link that does not work need not tell whose it is. */
+/** The partner; empty when the link is invalid and its partner unknown. */
 const partner = settings.partner ?? { name: "", logo: null };
 
 const COUNTDOWN_SECONDS = 3;
 const RECORDING_SECONDS = 4;
 const VIDEO_BITS_PER_SECOND = 2_500_000;
 const PHOTO_QUALITY = 0.92;
-/** The gateway gives up after 30 s; waiting longer cannot bring an answer. */
+/** Time limit of an answer. The gateway gives up after 30 s, so that no answer can come later. */
 const ANSWER_TIMEOUT_MS = 40_000;
-/** An upload that has not moved for this long is taken for lost. */
+/** An upload without progress for this long has failed. */
 const STALL_MS = 30_000;
 const FIRST_PICTURE_MS = 15_000;
-/** MP4 first: Safari records it in hardware. Firefox and older Chromium know only WebM. */
+/** Recording formats by preference. Safari records MP4 in hardware; Firefox and older Chromium support only WebM. */
 const RECORDING_TYPES = ["video/mp4;codecs=avc1.42E01E", "video/mp4", "video/webm;codecs=vp8", "video/webm"];
 const SELFIE_CAMERA = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 720 } };
 const DOCUMENT_CAMERA = { facingMode: { ideal: "environment" }, width: { ideal: 2560 }, height: { ideal: 1440 } };
@@ -19,24 +19,24 @@ const ACCEPTED_TYPES = {
   selfie_video: ["video/mp4", "video/webm", "video/quicktime", "video/x-m4v", "video/x-matroska"],
   id_photo: ["image/jpeg", "image/png", "image/webp"],
 };
-/** For files whose type the browser does not know. */
+/** Media types by file name extension, for files whose type the browser does not know. */
 const TYPES_BY_ENDING = {
   mp4: "video/mp4", m4v: "video/x-m4v", webm: "video/webm", mov: "video/quicktime", mkv: "video/x-matroska",
   jpg: "image/jpeg", jpeg: "image/jpeg", png: "image/png", webp: "image/webp",
 };
 const FIELDS = ["selfie_video", "id_photo"];
-/** The failures that mean another file is needed; each field has its own words for them. */
+/** Failures that require another file. Each field has its own messages for them. */
 const FILE_FAILURES = ["unusable", "too_large", "type"];
-/** The failures after which nothing more can be done on this page. */
+/** Failures that end the flow: nothing more can be done on this page. */
 const PROBLEMS = ["expired", "decided", "not_found"];
-/** Which of the three parts shown at the top a step belongs to. */
+/** Index of the part in the progress bar that a step belongs to. */
 const PART_OF_STEP = {
   "selfie": 0, "selfie-review": 0,
   "document": 1, "document-camera": 1, "document-review": 1,
   "send": 2, "sending": 2, "checking": 2,
 };
 
-/** What went wrong, by the name its messages have; `field` where one file is to blame, `wait` in seconds. */
+/** A failure. `kind` is the name of its messages, `field` the file that caused it, `wait` the seconds until another try. */
 class Failure extends Error {
   constructor(kind, { field = null, wait = null } = {}) {
     super(kind);
@@ -46,9 +46,9 @@ class Failure extends Error {
 
 const byId = (id) => document.getElementById(id);
 
-// ---------------------------------------------------------------- words
+// ---------------------------------------------------------------- texts
 
-/** "7 days", in the person's language. */
+/** The retention time in the page's language, such as "7 days". */
 const readableDays = new Intl.NumberFormat(settings.language, { style: "unit", unit: "day", unitDisplay: "long" })
   .format(settings.retentionDays);
 
@@ -73,7 +73,7 @@ function readableSize(bytes) {
 
 const readablePercent = (percent) => new Intl.NumberFormat(settings.language, { style: "percent" }).format(percent / 100);
 
-/** "in 5 minutes", in the person's language. */
+/** A waiting time in the page's language, such as "in 5 minutes". */
 function readableWait(seconds) {
   const relative = new Intl.RelativeTimeFormat(settings.language);
   if (seconds < 60) return relative.format(Math.ceil(seconds), "second");
@@ -115,7 +115,7 @@ function showPart(part) {
   }
 }
 
-/** The alert is made anew each time: that is what makes screen readers read it. */
+/** Shows or removes the alert of a step. A new element is created each time, because screen readers announce only new ones. */
 function showFailure(step, failure) {
   const place = section(step).querySelector("[data-alert]");
   if (!place) return;
@@ -135,10 +135,10 @@ function showFailure(step, failure) {
 
 const camera = {
   stream: null,
-  /** Counts up whenever the camera is opened or closed: whoever waited can tell that it is no longer theirs. */
+  /** Incremented whenever the camera is opened or closed. A pending function compares it to detect that it is outdated. */
   turn: 0,
 
-  /** False when the person has gone on to something else meanwhile. */
+  /** Opens the camera. Resolves to false when it was closed or opened again in the meantime. */
   async open(video, constraints, onLost) {
     this.close();
     const { turn } = this;
@@ -175,7 +175,7 @@ function cameraFailure(error) {
   throw new Failure(kinds[error.name] ?? "camera_busy");
 }
 
-/** Some cameras report themselves open long before they show anything, and some that are in use never do. */
+/** Waits for the first picture. Some cameras open long before they deliver one, and cameras in use may never deliver one. */
 function firstPicture(video) {
   return new Promise((resolve, reject) => {
     video.addEventListener("loadeddata", resolve, { once: true });
@@ -187,7 +187,7 @@ const recordingType = () => window.MediaRecorder && RECORDING_TYPES.find((type) 
 
 const bareType = (type) => type.split(";")[0].trim().toLowerCase();
 
-/** A recording that is cut short (camera pulled out, page sent to the background) is refused, not kept. */
+/** Records the selfie. An interrupted recording (camera unplugged, page in the background) is rejected. */
 function record(stream) {
   return new Promise((resolve, reject) => {
     const recorder = new MediaRecorder(stream, { mimeType: recordingType(), videoBitsPerSecond: VIDEO_BITS_PER_SECOND });
@@ -209,7 +209,7 @@ function record(stream) {
   });
 }
 
-/** The part of the camera's picture that the frame on the page shows, as a JPEG. */
+/** The visible part of the camera's picture, as a JPEG. */
 function photograph(video) {
   const scale = Math.max(video.clientWidth / video.videoWidth, video.clientHeight / video.videoHeight);
   const canvas = document.createElement("canvas");
@@ -226,7 +226,7 @@ const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 
 // ---------------------------------------------------------------- captured files
 
-/** Per field `{blob, type, url, uploadId}`; `uploadId` is set once the file has arrived, so that it is never sent twice. */
+/** Per field `{blob, type, url, uploadId}`. `uploadId` is set after the upload, so that no file is sent twice. */
 const captures = { selfie_video: null, id_photo: null };
 
 function keep(field, blob) {
@@ -250,7 +250,7 @@ async function checkChosen(field, file) {
   if (field === "id_photo") await checkPicture(file);
 }
 
-/** A damaged picture is noticed here rather than after the upload. */
+/** Rejects a damaged picture before the upload. */
 async function checkPicture(file) {
   const url = URL.createObjectURL(file);
   const image = new Image();
@@ -262,7 +262,7 @@ async function checkPicture(file) {
 
 const startCapture = (field, failure) => (field === "selfie_video" ? startSelfie(failure) : startDocument(failure));
 
-/** On to what is still missing, so that retaking one file does not ask for the other again. */
+/** Continues with the first missing file. After one file is retaken, the page does not ask for the other again. */
 function goOn() {
   const missing = FIELDS.find((field) => !captures[field]);
   if (missing) return startCapture(missing);
@@ -271,7 +271,8 @@ function goOn() {
 
 // ---------------------------------------------------------------- step: selfie
 
-/** Why another video is needed stays said, even where the camera cannot be had: a file can be chosen then. */
+/** Shows the step and opens the camera. `failure` is the reason why another video is needed. It stays visible when the camera
+ * cannot be opened, since a file can be chosen instead. */
 async function startSelfie(failure = null) {
   show("selfie", failure);
   setSelfieStage("starting");
@@ -299,7 +300,7 @@ function selfieCameraFailed(error) {
   showFailure("selfie", asFailure(error));
 }
 
-/** `starting`, `live`, `counting`, `recording` or `off`. */
+/** `state`: `starting`, `live`, `counting`, `recording` or `off`. */
 function setSelfieStage(state) {
   byId("selfie-stage").dataset.state = state;
   byId("selfie-stage").hidden = state === "off";
@@ -328,7 +329,7 @@ async function recordSelfie() {
 
 async function countDown() {
   setSelfieStage("counting");
-  // On a phone held sideways the button is below the picture.
+  // In landscape orientation the button is below the visible part of the picture.
   byId("selfie-stage").scrollIntoView({ block: "nearest" });
   byId("selfie-file-label").hidden = true;
   for (let seconds = COUNTDOWN_SECONDS; seconds > 0; seconds -= 1) {
@@ -338,7 +339,7 @@ async function countDown() {
   }
 }
 
-/** Safari shows nothing of a video that has not been played, unless a moment is named. */
+/** URL of the video preview. Without a time in the URL, Safari shows no picture before playback. */
 const videoPreview = () => `${captures.selfie_video.url}#t=0.1`;
 
 function reviewSelfie() {
@@ -352,7 +353,7 @@ function reviewSelfie() {
 function togglePlay() {
   const video = byId("selfie-recorded");
   if (!video.paused) return video.pause();
-  // Phones record in formats that not every browser plays; the check can read them all the same.
+  // Not every browser plays the formats of phones. The check can still decode them.
   return video.play().catch(() => {
     section("selfie-review").querySelector(".hint").textContent = say("cannot_play");
     announce(say("cannot_play"));
@@ -394,7 +395,7 @@ async function openDocumentCamera() {
   }
 }
 
-/** `starting`, `live` or `taken`. */
+/** `state`: `starting`, `live` or `taken`. */
 function setDocumentStage(state) {
   byId("document-stage").dataset.state = state;
   byId("shoot").setAttribute("aria-disabled", String(state !== "live"));
@@ -429,7 +430,7 @@ async function choose(field, input) {
   } catch (error) {
     refuseChosen(field, asFailure(error));
   } finally {
-    // Else choosing the same file again would not be noticed.
+    // Without this, choosing the same file again would fire no event.
     input.value = "";
   }
 }
@@ -474,7 +475,7 @@ async function uploadMissing() {
   }
 }
 
-/** One progress over both files; what arrived in an earlier attempt counts as done. */
+/** Returns a function that shows the progress of both files together. Files of an earlier attempt count as sent. */
 function progressOf(missing) {
   const sizes = FIELDS.map((field) => captures[field].blob.size);
   const sent = FIELDS.map((field, index) => (missing.includes(field) ? 0 : sizes[index]));
@@ -510,11 +511,11 @@ async function upload(field, onProgress) {
   capture.uploadId = slot.upload_id;
 }
 
-/** XMLHttpRequest, because fetch does not report the progress of what it sends. */
+/** Sends a file to the bucket. Uses XMLHttpRequest, because fetch does not report upload progress. */
 function post(slot, field, blob, onProgress) {
   const form = new FormData();
   for (const [name, value] of Object.entries(slot.fields)) form.append(name, value);
-  // The name of a chosen file can tell things nobody asked for: the field's name stands for it.
+  // The file is named after the field, because the name of a chosen file may contain personal data.
   form.append("file", blob, field);
   const request = new XMLHttpRequest();
   return new Promise((resolve, reject) => {
@@ -559,7 +560,7 @@ async function call(path, options, field = null) {
 
 const networkFailure = () => new Failure(navigator.onLine ? "network" : "offline");
 
-/** `asked` is the field the request was about, for answers that do not name one. */
+/** Failure for an error answer. `asked` is the field of the request, for answers that name none. */
 function answerFailure(response, body, asked) {
   const named = FIELDS.includes(body.field) ? body.field : null;
   const field = named ?? asked;
@@ -578,7 +579,7 @@ function answerFailure(response, body, asked) {
   }
 }
 
-/** A mistake of the page's own must not leave a person at a dead end either. */
+/** Turns an unexpected error, which is a defect of the page, into a failure that the page can show. */
 function asFailure(error) {
   if (error instanceof Failure) return error;
   console.error(error);
@@ -613,7 +614,7 @@ function showOutcome({ check_id: checkId, result }) {
   byId("reference").parentElement.hidden = !checkId;
   show("outcome");
   letGo();
-  // Whoever opens the browser's history next must not find a way in.
+  // Removes the token from the browser's history.
   history.replaceState(null, "", location.pathname);
 }
 
@@ -630,7 +631,7 @@ function letGo() {
   FIELDS.forEach(discard);
 }
 
-/** Until the outcome is there, leaving would lose what was captured. */
+/** Asks before the page is left while captured files would be lost. */
 function askBeforeLeaving(event) {
   if (FIELDS.some((field) => captures[field])) event.preventDefault();
 }
@@ -652,7 +653,7 @@ const actions = {
 
 function onClick(event) {
   const action = event.target.closest("[data-action]")?.dataset.action;
-  // The second click of a double click would hit whatever the next step shows at the same place.
+  // The second click of a double click is ignored, since it would hit a button of the next step.
   if (action && event.detail <= 1) actions[action]();
 }
 

@@ -1,23 +1,23 @@
 //! GET /verif/: the hosted page, on which a person records a selfie video and takes a photo of an identity document.
 //!
-//! A link with a publishable key is redirected to a link with a flow token and without the key, which answers the page. The
-//! page is in `page/`; it loads nothing from other origins.
+//! A link with a publishable key is redirected to a link with a flow token and without the key, which shows the page. The files
+//! of the page are in `page/`. The page loads nothing from other origins.
 //!
-//! PocketBase calls: with a token two at the same time, for the profile and the partner's branding; with a key one to create
-//! the profile, and one more for an existing one.
+//! PocketBase calls: with a token two at the same time, for the profile and the partner's branding; with a key one to create the
+//! profile, two more for an existing one, and one more for the branding of a decided one.
 
 mod page;
 mod theme;
 
 use futures_util::future::join;
-use lambda_http::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY};
 use lambda_http::http::StatusCode;
+use lambda_http::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY};
 use lambda_http::{Body, Request, RequestExt, Response};
 use shared::auth::{self, Caller, Credentials};
-use shared::runtime::Backend;
 use shared::env::Env;
 use shared::http::{ApiError, verif};
 use shared::pocketbase::records::{CreatedProfile, NewProfile, ProfileOverview};
+use shared::runtime::Backend;
 use shared::runtime::StartError;
 use shared::types::{RecordId, Text, UserId};
 use storage::{Bucket, RetentionSettings};
@@ -53,8 +53,8 @@ impl State {
     }
 }
 
-/// Answers the page, or the redirect to it. Problems of a flow token are shown as a page; those of a key or of parameters are
-/// answered as JSON.
+/// Answers with the page, or with the redirect to it. Problems of a flow token are shown as a page; those of a key or of
+/// parameters are answered as JSON.
 ///
 /// # Errors
 /// 400 without a key and a token, without an identifier, or for a malformed one; 401 for an invalid key; 403 for a secret key,
@@ -124,7 +124,7 @@ async fn with_key<'a>(
     Ok(response)
 }
 
-/// The profile of the team and the identifier, created or found; a found one with its status.
+/// Profile of the team and the identifier, which is created if it does not exist; for an existing one also its overview.
 async fn person<'a>(
     state: &State,
     caller: &Caller,

@@ -30,7 +30,7 @@ const LANGUAGES: [(&str, &str); 4] = [
 const MAX_VIDEO: u32 = 50 * 1024 * 1024;
 const MAX_PHOTO: u32 = 15 * 1024 * 1024;
 
-/// Reason why a link cannot be used.
+/// Reason why a link cannot be used, as the page's messages name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Problem {
@@ -55,11 +55,12 @@ impl Page<'_> {
         self.page(StatusCode::OK, json!({ "token": token, "userIdentifier": user_identifier }), branding)
     }
 
-    /// The page that says why a link cannot be used, and what to do.
+    /// The page for a link that cannot be used. It states the reason and what to do.
     pub fn problem(&self, status: StatusCode, problem: Problem, branding: Option<&Branding>) -> Response<Body> {
         self.page(status, json!({ "problem": problem }), branding)
     }
 
+    /// Renders the page with its settings as JSON.
     fn page(&self, status: StatusCode, own: Value, branding: Option<&Branding>) -> Response<Body> {
         let (language, messages) = negotiate(self.languages);
         let messages: Value = serde_json::from_str(messages).unwrap_or_default();
@@ -79,7 +80,7 @@ impl Page<'_> {
         if let (Value::Object(settings), Value::Object(own)) = (&mut settings, own) {
             settings.extend(own);
         }
-        // A `<` could end the script element.
+        // An unescaped `<` could end the script element.
         let settings_text = settings.to_string().replace('<', "\\u003c");
         let title = settings.pointer("/messages/page_title").and_then(Value::as_str).unwrap_or_default();
         let nonce = STANDARD.encode(rand::random::<[u8; 16]>());
@@ -107,7 +108,7 @@ impl Page<'_> {
         response
     }
 
-    /// Content Security Policy: only scripts and styles of the page, and connections only to the API and the bucket.
+    /// Content Security Policy: allows only the page's own scripts and styles, and connections to the API and the bucket.
     fn policy(&self, nonce: &str) -> String {
         let bucket = self.bucket_origin.as_deref().unwrap_or_default();
         format!(
@@ -135,7 +136,7 @@ fn negotiate(accepted: &str) -> (&'static str, &'static str) {
     found.unwrap_or(LANGUAGES[0])
 }
 
-/// Replaces the `{{names}}` of a template in one pass, so that values are not replaced again.
+/// Replaces the `{{names}}` of a template in one pass, so that names in values are not replaced.
 fn render(template: &str, values: &[(&str, &str)]) -> String {
     let mut rendered = String::with_capacity(template.len() * 8);
     let mut rest = template;
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_not_replaced_again() {
+    fn names_in_values_are_not_replaced() {
         assert_eq!(render("a {{x}} b {{y}}{{z}}", &[("x", "{{y}}"), ("y", "2")]), "a {{y}} b 2");
         assert_eq!(render("{{x", &[("x", "1")]), "1");
     }

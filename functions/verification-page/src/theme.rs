@@ -8,13 +8,13 @@ use shared::pocketbase::records::Branding;
 /// The largest logo, in bytes.
 const MAX_LOGO: usize = 100_000;
 
-/// Contrast of text (WCAG 2.2, 1.4.3 and 1.4.6). The higher level, since some text is muted.
+/// Least contrast of text: level AAA (WCAG 2.2, 1.4.6), so that muted text still reaches level AA (1.4.3).
 const TEXT_CONTRAST: f64 = 7.0;
 
-/// Contrast of the text of a button.
+/// Least contrast between a button and its text (WCAG 2.2, 1.4.3).
 const BUTTON_TEXT_CONTRAST: f64 = 4.5;
 
-/// Contrast of a button (1.4.11).
+/// Least contrast between a button and the background (WCAG 2.2, 1.4.11).
 const BUTTON_CONTRAST: f64 = 3.0;
 
 /// Default colours, as in page.css.
@@ -30,7 +30,7 @@ impl Colour {
     fn parse(text: &str) -> Option<Self> {
         let hex = text.strip_prefix('#').filter(|hex| hex.len() == 6 && hex.is_ascii())?;
         let part = |range| u8::from_str_radix(hex.get(range)?, 16).ok();
-        // `from_str_radix` would take a sign.
+        // `from_str_radix` would accept a sign.
         if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
@@ -55,7 +55,7 @@ impl Colour {
         (one.max(two) + 0.05) / (one.min(two) + 0.05)
     }
 
-    /// Black or white, whichever has more contrast.
+    /// Text colour on this colour: black or white, whichever has more contrast.
     fn readable(self) -> Self {
         if self.contrast(WHITE) >= self.contrast(Self(0, 0, 0)) { WHITE } else { Self(0, 0, 0) }
     }
@@ -99,7 +99,7 @@ impl Theme {
     }
 }
 
-/// A logo whose bytes are an image of at most 100 kB.
+/// Validates a logo: a `data:` URL whose bytes are a PNG, JPEG or WebP image of at most 100 kB.
 fn logo(url: &str) -> Option<String> {
     let (_, base64) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
     if base64.len() > MAX_LOGO / 3 * 4 + 4 {

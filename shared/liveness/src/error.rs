@@ -1,4 +1,4 @@
-//! Failures of reading a session.
+//! Error type for reading the result of a session.
 
 use shared::{aws, pocketbase};
 
@@ -8,7 +8,7 @@ pub enum Error {
     /// AWS failed, or is not configured.
     #[error(transparent)]
     Aws(#[from] aws::Error),
-    /// The result cannot be stored.
+    /// PocketBase failed to store the result.
     #[error(transparent)]
     PocketBase(#[from] pocketbase::Error),
 }

@@ -1,4 +1,4 @@
-//! What callers of the API are told of this crate's errors.
+//! Conversion of this crate's errors into error answers of the API.
 
 use shared::http::ApiError;
 

@@ -47,7 +47,7 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Reads the settings. Without AWS settings every call fails as not configured.
+    /// Reads the settings. Without a long-term key and a role for browsers, every call fails as not configured.
     ///
     /// # Errors
     /// When a setting is malformed.
@@ -64,8 +64,8 @@ impl Liveness {
         self.client.as_ref().ok_or(aws::Error::NotConfigured)
     }
 
-    /// Creates a session. The same `request_token` (at most 64 of `A-Z a-z 0-9 _ -`) gives the same session again.
-    /// `audit_images`: number of frames to keep beside the reference image, 0 to 4. One call.
+    /// Creates a session. The same `request_token` (at most 64 characters of `A-Z a-z 0-9 _ -`) returns the same session again.
+    /// `audit_images`: number of frames that AWS keeps beside the reference image, 0 to 4. One call.
     ///
     /// # Errors
     /// When AWS is not configured, or fails.
@@ -82,8 +82,8 @@ impl Liveness {
         created.session_id().parse().map_err(aws::Error::bad_answer)
     }
 
-    /// Reads the result of a session, and stores it when the session has ended; `None` when AWS does not know the session, or
-    /// no longer. One call of AWS and, for an ended session, one of PocketBase.
+    /// Reads the result of a session, and stores it when the session has ended; `None` when AWS does not know the session or has
+    /// deleted it. One call of AWS and, for an ended session, one of PocketBase.
     ///
     /// # Errors
     /// When AWS is not configured, or AWS or PocketBase fails.
@@ -146,7 +146,7 @@ fn image(image: AuditImage) -> Option<LivenessImage> {
     (!bytes.is_empty()).then(|| LivenessImage { bytes: bytes.into(), bounding_box })
 }
 
-/// The decimal number that AWS sent: 95.51, and not 95.51000213623047, which is its nearest `f32` as `f64`.
+/// The decimal number that AWS sent, such as 95.51. A cast of the `f32` to `f64` would give 95.51000213623047.
 fn decimal(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }

@@ -1,4 +1,4 @@
-//! Client of OpenAI's Chat Completions API, or of any compatible server: images in, JSON of a schema out.
+//! Client of OpenAI's Chat Completions API, or of a compatible server. It sends text and images, and gets JSON of a schema.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use shared::upstream::{self, ReadError};
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The largest answer that is read, in bytes. Usual ones have about 1 kB.
+/// The largest answer that is read, in bytes. Typical answers have about 1 kB.
 const MAX_ANSWER: usize = 128 * 1024;
 
-/// The most tokens of an answer with its reasoning: an answer takes some 300, reasoning a few thousand.
+/// The most tokens of an answer with its reasoning. An answer takes about 300 tokens, reasoning a few thousand.
 const MAX_TOKENS: u32 = 8_000;
 
 /// Settings of the client.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub base_url: String,
     /// `OPENAI_MODEL`, `o4-mini` by default.
     pub model: String,
-    /// `OPENAI_TIMEOUT_MS`: the limit of one answer, 1,000 to 25,000 ms, 24,000 by default: a request has 27 s.
+    /// `OPENAI_TIMEOUT_MS`: time limit of a call, 1,000 to 25,000 ms, 24,000 by default. A request has 27 s.
     pub timeout: Duration,
 }
 
@@ -80,14 +80,14 @@ pub enum Error {
     /// `OPENAI_API_KEY` is not set.
     #[error("OPENAI_API_KEY is not set")]
     NotConfigured,
-    /// The server throttles.
+    /// The server throttles requests.
     #[error("OpenAI throttles")]
     Throttled {
         /// `Retry-After` in seconds.
         retry_after: Option<u64>,
     },
     /// The key is refused.
-    #[error("OpenAI does not take OPENAI_API_KEY")]
+    #[error("OpenAI refused OPENAI_API_KEY")]
     KeyRefused,
     /// The account's quota is used up.
     #[error("OpenAI: the account's quota is used up")]
@@ -101,7 +101,7 @@ pub enum Error {
     /// No answer in time, or no connection.
     #[error("OpenAI: {0}")]
     TimedOut(String),
-    /// Any other answer.
+    /// An unexpected or unusable answer.
     #[error("OpenAI: {0}")]
     BadAnswer(String),
 }
@@ -110,7 +110,7 @@ pub enum Error {
 pub struct Reply {
     /// Its text, which should be JSON of the schema.
     pub text: String,
-    /// Tokens used, if the server tells.
+    /// Tokens used, if the server states them in OpenAI's form.
     pub usage: Option<Usage>,
 }
 
@@ -136,7 +136,7 @@ struct Request<'a> {
 #[derive(Deserialize)]
 struct Completion {
     choices: Vec<Choice>,
-    /// Servers other than OpenAI's have other forms of it, or none.
+    /// Compatible servers send other forms of it, or none.
     #[serde(default)]
     usage: Value,
 }
@@ -197,7 +197,7 @@ impl OpenAi {
             }
         });
         let parts: Vec<_> = parts.collect();
-        // Reading images needs little reasoning, and a person waits. Models without reasoning refuse the parameter.
+        // Little reasoning is enough to read images, and keeps the answer fast. Models without reasoning refuse the parameter.
         let effort = is_reasoning(&self.settings.model).then_some("low");
         Request {
             model: &self.settings.model,
@@ -222,6 +222,7 @@ fn is_reasoning(model: &str) -> bool {
     (numbered || model.starts_with("gpt-5")) && !model.contains("-chat") && !model.contains("-pro")
 }
 
+/// Reads the text of a successful answer.
 async fn reply(response: Response) -> Result<Reply, Error> {
     let bad = |cause: &str| Error::BadAnswer(cause.to_owned());
     let body = upstream::read(response, MAX_ANSWER).await.map_err(|error| match error {
@@ -242,7 +243,7 @@ async fn reply(response: Response) -> Result<Reply, Error> {
     Ok(Reply { text, usage: serde_json::from_value(completion.usage).ok() })
 }
 
-/// Meaning of an error answer, by its code. Its message may repeat the question.
+/// Error for an error answer, by its code. Its message is not used, since it may repeat the question.
 async fn failure(status: u16, response: Response) -> Error {
     let retry_after = upstream::retry_after(&response);
     let body: Value = match upstream::read(response, MAX_ANSWER).await {
@@ -261,6 +262,7 @@ async fn failure(status: u16, response: Response) -> Error {
     }
 }
 
+/// Error for a failed connection or a timeout.
 fn no_answer(error: reqwest::Error) -> Error {
     Error::TimedOut(error.without_url().to_string())
 }

@@ -1,4 +1,4 @@
-//! API keys: static keys of `VALID_API_KEYS`, and the keys of partners, which PocketBase stores hashed.
+//! API keys: the static keys of `VALID_API_KEYS`, and the keys of partners, whose hashes PocketBase stores.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,7 @@ pub const KEY_PREFIX_PUBLISHABLE: &str = "pk_";
 /// The longest key that is checked, in bytes.
 const MAX_KEY: usize = 256;
 
-/// How long a partner key is cached, and so how long a revoked key still works.
+/// How long a partner's key is cached. A revoked key works for as long.
 const CACHE_TTL: Duration = Duration::from_secs(60);
 
 /// How many partner keys are cached.
@@ -30,7 +30,7 @@ const MAX_CACHED: usize = 1_000;
 
 type Hash = [u8; 32];
 
-/// Lower-case hexadecimal SHA-256 of a key, as `partners` stores it. Keys are random, so that no slow hash is needed.
+/// Hash of an API key as stored in `partners`: SHA-256 in lower-case hexadecimal. Keys are random and need no slow hash.
 pub fn hash_api_key(key: &str) -> String {
     hex(&sha256(key))
 }
@@ -76,11 +76,11 @@ impl ApiKeys {
         let hash = sha256(key);
         if self.static_keys.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash)).into() {
             let mut caller = caller(KeyKind::Secret, Teams::Only(self.team.clone()), None);
-            // Uploads of one static key do not belong to another.
+            // The hash as subject separates the uploads of different static keys.
             caller.subject = hex(&hash);
             return Ok(caller);
         }
-        // PocketBase is asked only for what looks like a partner's key.
+        // Only keys with a partner's prefix are looked up in PocketBase.
         if !key.starts_with(KEY_PREFIX_SECRET) && !key.starts_with(KEY_PREFIX_PUBLISHABLE) {
             return Err(Error::InvalidKey);
         }
@@ -108,7 +108,7 @@ impl ApiKeys {
 }
 
 fn caller(key: KeyKind, teams: Teams, partner_id: Option<String>) -> Caller {
-    // A publishable key is public: it opens the hosted page, and has no scope.
+    // A publishable key is public. It opens the hosted page and has no scope.
     let (kind, scopes) = match key {
         KeyKind::Secret => (Kind::SecretKey, Scope::OF_SECRET_KEYS),
         KeyKind::Publishable => (Kind::PublishableKey, &[][..]),

@@ -49,7 +49,10 @@ impl TokenClientSettings {
             // serde's messages can quote the input, which holds secrets: only the position is shown.
             Some(text) => serde_json::from_str(text).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
-                ConfigError::malformed(JSON, format!("must be a JSON array of clients (see line {line}, column {column})"))
+                ConfigError::malformed(
+                    JSON,
+                    format!("must be a JSON array of clients (see line {line}, column {column})"),
+                )
             })?,
             None => Vec::new(),
         };

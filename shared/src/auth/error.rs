@@ -1,4 +1,4 @@
-//! Failures of authentication and authorisation.
+//! Error type of authentication and authorisation.
 
 use super::Scope;
 use crate::pocketbase;

@@ -21,7 +21,7 @@ const LEEWAY: u64 = 5;
 struct Settings {
     /// `JWT_SECRET`, at least 32 bytes: an HS256 key shorter than its hash is weak (RFC 7518, 3.2).
     secret: String,
-    /// `JWT_SECRET_PREVIOUS`: the secret before the last rotation, which still verifies its tokens.
+    /// `JWT_SECRET_PREVIOUS`: the secret before the last rotation. Tokens that it signed stay valid.
     previous_secret: Option<String>,
     /// `JWT_ISSUER`: claimed by tokens, and required of them, when set.
     issuer: Option<String>,
@@ -80,7 +80,7 @@ struct Issued<'a> {
     token_use: Option<&'static str>,
 }
 
-/// Claims of presented tokens, which other issuers that share the secret may have made.
+/// Claims of presented tokens. Other issuers that share the secret may have issued them.
 #[derive(Deserialize)]
 struct Presented {
     #[serde(default)]
@@ -189,8 +189,8 @@ impl Jwt {
         Err(error)
     }
 
-    /// HMAC-SHA256 of a list under the secret, as 43 Base64url characters. Lists are encoded as JSON, so that no two have the
-    /// same encoding, and none is the beginning of a token.
+    /// HMAC-SHA256 of a list with the secret as key, as 43 Base64url characters. Lists are encoded as JSON, so that different lists
+    /// have different encodings, and no encoding is the signed part of a token.
     pub(super) fn keyed_hash(&self, parts: &[&str]) -> Result<String, jsonwebtoken::errors::Error> {
         let message = serde_json::Value::from(parts).to_string();
         jsonwebtoken::crypto::sign(message.as_bytes(), &self.signing, Algorithm::HS256)

@@ -1,7 +1,7 @@
 //! Authentication and authorisation: bearer tokens, API keys, scopes and teams.
 //!
-//! A request is authenticated by one credential. When `Authorization` is present it alone counts; else the API key does.
-//! A caller's [`Scope`]s decide what it may do, its [`Teams`] which records it sees.
+//! A request is authenticated by one credential: by `Authorization` if it is present, else by the API key. A caller's [`Scope`]s
+//! decide what it may do, and its [`Teams`] decide which records it sees.
 
 mod api_key;
 mod client;
@@ -43,7 +43,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The records that this caller sees.
+    /// Teams whose records this caller sees.
     pub fn teams(&self) -> &Teams {
         &self.teams
     }
@@ -78,7 +78,7 @@ impl Caller {
         self.client_id.as_deref().unwrap_or(&self.subject)
     }
 
-    /// The caller's partner: of a key the partner's record, of a token its claim.
+    /// The caller's partner: the id of the partner's record for a key, the claim `partner_id` for a token.
     pub fn partner(&self) -> Option<&str> {
         self.partner_id.as_deref()
     }
@@ -112,7 +112,7 @@ impl Caller {
         if self.scopes.contains(&scope) { Ok(()) } else { Err(Error::InsufficientScope(scope)) }
     }
 
-    /// Requires a scope and, of a flow token, that it is for this profile. Nothing is looked up.
+    /// Requires a scope, and that a flow token is for this profile. Nothing is looked up.
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] otherwise.
@@ -124,17 +124,17 @@ impl Caller {
     }
 }
 
-/// Credentials of a request. A header that is not text counts as an invalid credential.
+/// Credentials of a request. A header that is not text must be passed as empty text, which is an invalid credential.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Credentials<'a> {
     /// `Authorization`.
     pub authorization: Option<&'a str>,
-    /// `x-api-key`, or the key's field in the body or the query where a route has one.
+    /// `x-api-key`, or the API key in the body or the query of routes that accept it there.
     pub api_key: Option<&'a str>,
 }
 
 impl<'a> Credentials<'a> {
-    /// Adds an API key from the body, which counts only without an `x-api-key` header.
+    /// Adds an API key from the body or the query. It is used only without an `x-api-key` header.
     pub fn or_api_key(self, key: Option<&'a str>) -> Self {
         Self { api_key: self.api_key.or(key), ..self }
     }
@@ -155,7 +155,7 @@ impl Authenticator {
         Ok(Self { jwt: Jwt::from_env(env)?, keys: ApiKeys::from_env(env)? })
     }
 
-    /// Authenticates by bearer token, for routes that accept nothing else.
+    /// Authenticates by bearer token, for routes that accept no API key.
     ///
     /// # Errors
     /// When there is no valid token.
@@ -206,11 +206,11 @@ impl Authenticator {
         self.jwt.verify(token)
     }
 
-    /// A name of 43 Base64url characters that only this caller gets for these parts: the same for the same caller and parts,
-    /// and never the same for another caller.
+    /// A name of 43 Base64url characters for this caller and these parts (HMAC-SHA256). The same caller and parts give the same
+    /// name; any other caller gets another name.
     ///
     /// # Errors
-    /// When it cannot be computed.
+    /// When the name cannot be computed.
     pub fn keyed_name(&self, caller: &Caller, parts: &[&str]) -> Result<String, Error> {
         let (kind, subject) = match &caller.kind {
             Kind::Flow(profile) => ("flow", profile.as_str()),

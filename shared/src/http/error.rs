@@ -31,7 +31,7 @@ impl ApiError {
         Self { status, body, headers: Vec::new(), cause: None, retry_after_secret_reload: false, page: None }
     }
 
-    /// Adds what the caller can do about it.
+    /// Adds a message: details, or what the caller can do.
     pub fn message(self, message: impl Into<String>) -> Self {
         self.with("message", message.into())
     }
@@ -66,7 +66,7 @@ impl ApiError {
         self
     }
 
-    /// Answers with an HTML page, for people, in the place of JSON.
+    /// Replaces the JSON answer by an HTML page.
     pub fn shown_as(mut self, page: Response<Body>) -> Self {
         self.page = Some(Box::new(page));
         self
@@ -106,14 +106,14 @@ impl ApiError {
             .message(format!("Send Content-Type: {expected}"))
     }
 
-    /// 429 of an upstream service that throttles.
+    /// 429 for an upstream service that throttles requests.
     pub fn throttled(service: &str, retry_after: Option<u64>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
             .message(format!("{service} takes no more of these requests just now; try again shortly"))
             .retry_after(retry_after.unwrap_or(RETRY_SECONDS))
     }
 
-    /// 500 for what should not happen.
+    /// 500 for a defect, such as a broken invariant.
     pub fn internal(cause: impl Display) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error").with_cause(cause)
     }

@@ -1,4 +1,4 @@
-//! What a caller is told of the errors of lower layers.
+//! Conversions of the errors of lower layers into error answers.
 
 use chrono::{Timelike, Utc};
 use lambda_http::http::StatusCode;
@@ -19,8 +19,9 @@ impl From<auth::Error> for ApiError {
         };
         match error {
             Error::Missing => unauthorized("Missing bearer token", ""),
-            Error::BearerRequired => unauthorized("Missing bearer token", "")
-                .message("This route takes a bearer token, and no API key"),
+            Error::BearerRequired => {
+                unauthorized("Missing bearer token", "").message("This route takes a bearer token, and no API key")
+            }
             Error::InvalidToken => unauthorized("Invalid bearer token", ", error=\"invalid_token\""),
             Error::ForgedToken => {
                 unauthorized("Invalid bearer token", ", error=\"invalid_token\"").retry_after_secret_reload()
@@ -57,8 +58,9 @@ impl From<aws::Error> for ApiError {
             Error::Refused(_) => Self::new(StatusCode::FORBIDDEN, "AWS access denied")
                 .message("AWS refused this deployment's credentials or permissions; its operator must fix this")
                 .retry_after_secret_reload(),
-            Error::BadAnswer(_) => Self::new(StatusCode::BAD_GATEWAY, "Bad gateway")
-                .message("AWS answered unexpectedly; try again later"),
+            Error::BadAnswer(_) => {
+                Self::new(StatusCode::BAD_GATEWAY, "Bad gateway").message("AWS answered unexpectedly; try again later")
+            }
         };
         answer.with_cause(error)
     }

@@ -1,4 +1,4 @@
-//! The HTTP edge: requests parsed, answers rendered, and every lower error mapped to what the caller is told.
+//! HTTP layer: parses requests, renders answers, and maps the errors of lower layers to error answers.
 
 mod error;
 mod json;

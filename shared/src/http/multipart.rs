@@ -16,8 +16,8 @@ use super::ApiError;
 use crate::file::{Content, File, Media};
 use crate::types::RecordId;
 
-/// The most bytes of all files of one request. A Lambda request is at most 6 MiB of JSON with the body in Base64, so that at
-/// most 4.7 MB can arrive (AWS Lambda quotas, synchronous payload).
+/// The most bytes of all files of one request. A Lambda request has at most 6 MiB of JSON with the body in Base64, so a body of at
+/// most 4.7 MB arrives (AWS Lambda quotas, synchronous payload).
 pub const MAX_INLINE_FILES: usize = 4_400_000;
 
 /// The largest body that is parsed, in bytes: Lambda's own limit, for local gateways that have none.
@@ -79,7 +79,7 @@ impl Form {
             .transpose()
     }
 
-    /// Whether a field has a file, sent or uploaded before.
+    /// Whether a field has a file or a reference to an upload.
     pub fn has_file(&self, field: &str) -> bool {
         self.files.contains_key(field) || self.uploads.contains_key(field)
     }
@@ -198,7 +198,7 @@ fn malformed(message: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "Invalid form").message(message)
 }
 
-/// multer's own message would repeat parts of the body.
+/// 400 for an incomplete body. multer's own message could repeat parts of the body.
 fn truncated(_: multer::Error) -> ApiError {
     malformed("The body is not complete multipart/form-data")
 }

@@ -12,17 +12,17 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Credentials in the headers of a request.
 pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
-    // A value that is not text is no valid credential, and neither is an empty one.
+    // A value that is not text becomes empty, which is an invalid credential.
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     Credentials { authorization: text(AUTHORIZATION), api_key: text(API_KEY) }
 }
 
-/// A path parameter as it came; empty when the route has none of this name.
+/// A path parameter as the caller sent it; empty when the route has no parameter of this name.
 pub fn path_parameter(request: &Request, name: &str) -> String {
     request.path_parameters_ref().and_then(|parameters| parameters.first(name)).unwrap_or_default().to_owned()
 }
 
-/// The caller's IP address as the gateway saw it. Headers, which a caller can write, are not read.
+/// The caller's IP address, as the gateway states it. Headers are not used, since callers can forge them.
 pub fn source_ip(request: &Request) -> Option<String> {
     match request.request_context_ref()? {
         RequestContext::ApiGatewayV2(context) => context.http.source_ip.clone(),

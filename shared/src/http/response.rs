@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// A JSON answer.
 pub fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Body> {
-    // Our own types always serialise; should one fail to, the caller gets an empty object rather than no answer.
+    // The types of answers always serialise. If one did not, the caller would get an empty object.
     let text = serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned());
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;

@@ -5,7 +5,7 @@ use lambda_http::http::StatusCode;
 use super::ApiError;
 use crate::auth;
 
-/// What a caller of `/verif/…` is told of its credential: 400 without one, 401 for an invalid API key.
+/// Error answer of `/verif/…` for a credential error: 400 without a credential, 401 for an invalid API key.
 pub fn credential_error(error: auth::Error) -> ApiError {
     match error {
         auth::Error::Missing => missing_key(),

@@ -57,7 +57,7 @@ where
             let outcome = handle(&*state.current().await, event.payload).await;
             if let Err(failure) = &outcome {
                 tracing::error!(cause = %failure, "event not handled");
-                // A changed password may explain it: the next attempt has the new one.
+                // An outdated password may be the cause. The next attempt uses the new one.
                 state.reload().await;
             }
             outcome.map_err(lambda_http::Error::from)

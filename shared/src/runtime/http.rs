@@ -20,7 +20,7 @@ use crate::upstream::watch_changes;
 /// The longest that a request may take, whatever the function's own timeout: API Gateway gives up after 30 s.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(27);
 
-/// Part of the function's timeout that is kept to answer that time is up.
+/// Part of the function's timeout that is reserved for the answer that time is up.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// Handles a request.
@@ -67,7 +67,7 @@ impl<S: Send + Sync> HttpService<S> {
         let started = Instant::now();
         let request_id = request_id(&request);
         let time_left = time_left(&request);
-        // Lines that are logged on the way carry the same id.
+        // All log lines of the request carry its id.
         let span = tracing::info_span!("request", request_id);
         let handled = AssertUnwindSafe(self.handle_with_retry(request)).catch_unwind().instrument(span);
         let outcome = match tokio::time::timeout(time_left, handled).await {

@@ -27,12 +27,12 @@ pub(super) struct Secret {
 }
 
 impl Secret {
-    /// The variables of the process, with the secret's variables in their place.
+    /// The variables of the process, replaced by those of the secret where both have a value.
     pub(super) fn over(&self, process: &Env) -> Env {
         let mut env = process.clone();
         const KEY: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
         if self.variables.iter().any(|(name, value)| KEY.contains(&name.as_str()) && !value.is_empty()) {
-            // The role's key must not mix with the secret's. It stays available for calls that are made as the role.
+            // The role's key must not mix with the secret's. It is kept for calls that are made with the role.
             let of_role = KEY.map(|name| (format!("ROLE_{name}"), env.get(name).unwrap_or_default().to_owned()));
             env.extend(of_role);
             env.extend(KEY.map(|name| (name.to_owned(), String::new())));
@@ -52,7 +52,7 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// A reader that calls as the function's role; `None` when no secret is configured.
+    /// A reader that calls with the function's role; `None` when no secret is configured.
     pub(super) async fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
         let ttl = Duration::from_secs(env.number("SECRETS_TTL_SECONDS", 300, 10..=86_400)?);
         let Some(arn) = env.get_owned("SECRETS_ARN") else { return Ok(None) };
@@ -69,8 +69,8 @@ impl Secrets {
     }
 }
 
-/// Variables of a secret. A value that is no string, such as a number or an array for `JWT_CLIENTS_JSON`, stands for its JSON
-/// text; null means not set, even when the process has a value.
+/// Variables of a secret. A value that is not a string, such as a number or an array for `JWT_CLIENTS_JSON`, becomes its JSON
+/// text. Null means not set, even when the process has a value.
 fn variables(secret: &str) -> Option<Vec<(String, String)>> {
     let Ok(Value::Object(fields)) = serde_json::from_str(secret) else { return None };
     let variables = fields.into_iter().map(|(name, value)| match value {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_secret_takes_the_place_of_the_roles() {
+    fn a_key_in_the_secret_replaces_the_key_of_the_role() {
         let process: Env = [("AWS_ACCESS_KEY_ID", "ASIA"), ("AWS_SECRET_ACCESS_KEY", "r"), ("AWS_SESSION_TOKEN", "t")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()

@@ -11,13 +11,13 @@ use super::StartError;
 use super::secrets::Secrets;
 use crate::env::Env;
 
-/// The shortest time between two reads of the secret, so that callers with bad credentials cannot cause more of them.
+/// The shortest time between two reads of the secret, so that invalid credentials of callers cannot cause more reads.
 const REREAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// Builds the state of a function from its settings.
 pub type MakeState<S> = for<'a> fn(&'a Env) -> BoxFuture<'a, Result<S, StartError>>;
 
-/// State of a function that follows the secret.
+/// State of a function, with the means to rebuild it from a changed secret.
 pub(super) struct ReloadableState<S> {
     make: MakeState<S>,
     process: Env,
@@ -66,8 +66,8 @@ impl<S: Send + Sync> ReloadableState<S> {
         }
     }
 
-    /// The state after a failure that an outdated secret would explain: the secret is read again, unless that was done just
-    /// now.
+    /// The state after a failure that an outdated secret would explain. The secret is read again, unless it was read in the last
+    /// five seconds.
     pub(super) async fn reload(&self) -> Arc<S> {
         match &self.secrets {
             Some(secrets) => self.refresh(secrets, REREAD_PAUSE).await,
@@ -75,7 +75,8 @@ impl<S: Send + Sync> ReloadableState<S> {
         }
     }
 
-    /// A secret that cannot be read, or is unusable, leaves the state as it is.
+    /// Reads the secret if it was read longer than `age` ago, and rebuilds the state if it has changed. If the secret cannot be read
+    /// or used, the state stays as it is.
     async fn refresh(&self, secrets: &Secrets, age: Duration) -> Arc<S> {
         let mut current = self.current.lock().await;
         if current.read.elapsed() >= age && current.tried.elapsed() >= REREAD_PAUSE {
@@ -89,7 +90,9 @@ impl<S: Send + Sync> ReloadableState<S> {
                     }
                     Err(error) => tracing::error!(cause = ?error, "the changed secret cannot be used"),
                 },
-                Err(error) => tracing::warn!(cause = %error, "the secret cannot be read; its last version stays in use"),
+                Err(error) => {
+                    tracing::warn!(cause = %error, "the secret cannot be read; its last version stays in use")
+                }
             }
         }
         current.state.clone()

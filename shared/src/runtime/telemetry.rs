@@ -19,6 +19,6 @@ pub(super) fn init() {
     let filter = EnvFilter::try_new(format!("{},{QUIET}", level.to_lowercase()));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(format!("info,{QUIET}")));
     let logger = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_target(false);
-    // The current span is the request's; the list would add the runtime's spans. Only the first call installs a logger.
+    // The current span has the request's id; the list would add the runtime's spans. Only the first call installs a logger.
     let _ = logger.with_current_span(true).with_span_list(false).try_init();
 }

@@ -1,4 +1,4 @@
-//! Calendar days.
+//! Calendar dates.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Invalid;
 
-/// A calendar day, read from `YYYY-MM-DD`, which a time may follow, and written as `YYYY-MM-DD`.
+/// A calendar date. Parsed from `YYYY-MM-DD`, which a time may follow, and written as `YYYY-MM-DD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Day(NaiveDate);
@@ -18,7 +18,7 @@ impl FromStr for Day {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
         let day = text.split(['T', ' ']).next().unwrap_or_default();
-        // chrono would take a sign and days of one digit as well.
+        // chrono would also accept a sign and days of one digit.
         let plain = day.len() == 10 && day.starts_with(|first: char| first.is_ascii_digit()) && text.len() <= 40;
         day.parse().ok().filter(|_| plain).map(Self).ok_or_else(|| Invalid::new("must be a date as YYYY-MM-DD"))
     }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_a_real_one() {
+    fn only_calendar_dates_are_accepted() {
         for good in ["1990-01-15", "1990-01-15T00:00:00Z", "1990-01-15 00:00:00.000Z", " 2000-02-29 "] {
             assert!(good.parse::<Day>().is_ok(), "{good}");
         }

@@ -1,4 +1,4 @@
-//! Identifiers given by PocketBase and AWS.
+//! Identifiers of PocketBase records and of AWS sessions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ impl RecordId {
         &self.0
     }
 
-    /// An id for a record that is yet to be made: PocketBase lets clients choose them.
+    /// A random id for a new record. PocketBase lets clients choose ids.
     pub fn random() -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let mut bits = rand::random::<u128>();
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for RecordId {
     }
 }
 
-/// The id that AWS gave to a Face Liveness session: a UUID, in lower case.
+/// The id of a Face Liveness session at AWS: a UUID, kept in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SessionId(String);

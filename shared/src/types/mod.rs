@@ -1,4 +1,4 @@
-//! Validated types that input is parsed into, so that no handler holds an unchecked value.
+//! Validated types that input is parsed into, so that no handler works with an unchecked value.
 
 mod day;
 mod id;

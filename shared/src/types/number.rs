@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Invalid;
 
-/// A confidence in percent, 0 to 100, as AWS Rekognition gives it.
+/// A confidence from 0 to 100, as Amazon Rekognition states it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Confidence(f64);

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::Invalid;
 
-/// Where a profile stands, as the profile itself says.
+/// Verification status of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerificationStatus {
     /// Nothing has been checked.
     Unverified,
-    /// Being checked.
+    /// A check or a review is in progress.
     Pending,
-    /// Decided: the person is who they say.
+    /// Decided: the identity is confirmed.
     Verified,
-    /// Decided: refused.
+    /// Decided: the identity is not confirmed.
     Rejected,
 }
 
@@ -45,7 +45,7 @@ impl VerificationStatus {
         }
     }
 
-    /// Whether it is an outcome, after which a person can change nothing more.
+    /// Whether the status is verified or rejected. Flow tokens can then no longer change the profile.
     pub fn is_decided(self) -> bool {
         matches!(self, Self::Verified | Self::Rejected)
     }

@@ -1,4 +1,4 @@
-//! Teams: the unit of data separation between partners.
+//! Teams: the unit of data separation between partners (tenants).
 
 use std::str::FromStr;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Invalid;
 
-/// A team: 1 to 64 of `A-Z a-z 0-9 _ - . :`. What a caller sees is decided by it, so it is compared exactly.
+/// A team: 1 to 64 characters of `A-Z a-z 0-9 _ - . :`. It decides which records a caller sees, so it is compared exactly.
 ///
-/// It is the one value from outside that stands in PocketBase filters, and PocketBase refuses some texts there even when
-/// they are quoted (`@request.`, `@collection.`), so nothing but plain characters is let in.
+/// Teams are part of PocketBase filters. PocketBase refuses some texts in filters even when they are quoted (`@request.`,
+/// `@collection.`), so only plain characters are accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Team(String);
@@ -41,11 +41,11 @@ impl<'de> Deserialize<'de> for Team {
     }
 }
 
-/// Which records a caller sees and creates.
+/// Teams whose records a caller sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Teams {
-    /// Those of one team, or those that have none.
+    /// One team; or, with `None`, the records without a team.
     Only(Option<Team>),
-    /// All, for clients that are configured so.
+    /// All teams, for clients with `all_teams`.
     All,
 }

@@ -13,7 +13,7 @@ use super::Invalid;
 pub struct Text<const MAX: usize>(String);
 
 impl<const MAX: usize> Text<MAX> {
-    /// Whether nothing is left of it.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -47,7 +47,7 @@ impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
 pub struct Notes<const MAX: usize>(String);
 
 impl<const MAX: usize> Notes<MAX> {
-    /// Whether nothing is left of it.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -63,6 +63,7 @@ impl<'de, const MAX: usize> Deserialize<'de> for Notes<MAX> {
     }
 }
 
+/// The text, if it has at most `max` characters.
 fn at_most(max: usize, text: &str) -> Result<String, Invalid> {
     if text.chars().count() > max {
         Err(Invalid(format!("must be at most {max} characters")))
@@ -71,10 +72,10 @@ fn at_most(max: usize, text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// The partner's own name for a person (`userID`): 1 to 255 characters, kept exactly as it came.
+/// The partner's identifier of a person (`userID`): 1 to 255 characters, kept unchanged.
 ///
-/// Control characters and white space at either end are refused rather than removed: two spellings that differ only in
-/// them would be one person to a reader and two to the API.
+/// Control characters, and white space at either end, are refused and not removed: identifiers that differ only in them would
+/// look the same and name two persons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct UserId(String);

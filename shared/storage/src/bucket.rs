@@ -1,4 +1,4 @@
-//! Calls of S3.
+//! Client of the S3 bucket.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use shared::upstream::note_change;
 use crate::Error;
 use crate::post::{self, PresignedPost};
 
-/// How much of an object is read to detect its type, in bytes: more than any format's signature.
+/// How many bytes of an object are read to detect its type: more than the signature of any format has.
 const START: usize = 4_096;
 
 /// Lifetime of a link to an object.
@@ -61,7 +61,7 @@ impl Bucket {
         let settings = aws::Settings::of_role(env)?;
         let config = aws::config(&settings, "S3").await;
         let endpoint = settings.endpoint("S3");
-        // Servers other than AWS's have no host name per bucket.
+        // S3-compatible servers have no host name per bucket.
         let client = Client::from_conf(Builder::from(&config).force_path_style(endpoint.is_some()).build());
         let url = match endpoint {
             Some(endpoint) => format!("{endpoint}/{name}"),
@@ -87,7 +87,7 @@ impl Bucket {
         self.open.as_ref().ok_or(Error::NotConfigured)
     }
 
-    /// A form that may write one object of this type and size, for ten minutes. No call.
+    /// A form with which one object of this type and size can be written, for ten minutes. No call.
     ///
     /// # Errors
     /// When there is no bucket, or there are no credentials.
@@ -108,7 +108,7 @@ impl Bucket {
         // Keys consist of plain characters and need no escaping.
         let copy = client.copy_object().copy_source(format!("{name}/{from}")).bucket(name).key(to);
         let outcome = copy.checksum_algorithm(ChecksumAlgorithm::Sha256).send().await;
-        // Copies have random keys: one that is left behind is deleted by the retention job.
+        // No `note_change`: a repeated request copies to another random key, and the retention job deletes the first copy.
         match outcome {
             Ok(copied) => {
                 let checksum = copied.copy_object_result.and_then(|result| result.checksum_sha256);
@@ -127,7 +127,7 @@ impl Bucket {
         let Open { client, name, .. } = self.open()?;
         let request = client.get_object().bucket(name).key(key).range(format!("bytes=0-{}", START - 1));
         let object = request.send().await?;
-        // "bytes 0-4095/123456"
+        // Content-Range: "bytes 0-4095/123456".
         let total = object.content_range().and_then(|range| range.rsplit_once('/')?.1.parse().ok());
         let size = total.ok_or_else(|| aws::Error::bad_answer("a part of an object without its size"))?;
         let bytes = object.body.collect().await.map_err(aws::Error::bad_answer)?.into_bytes();
@@ -157,7 +157,7 @@ impl Bucket {
         Ok(request.uri().to_owned())
     }
 
-    /// Deletes at most 1,000 objects; missing ones are no error. One call.
+    /// Deletes at most 1,000 objects. Missing objects are no error. One call.
     ///
     /// # Errors
     /// When there is no bucket, or S3 fails.
@@ -168,7 +168,11 @@ impl Bucket {
         if objects.is_empty() {
             return Ok(());
         }
-        let objects = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(|error| Error::Request(error.to_string()))?;
+        let objects = Delete::builder()
+            .set_objects(Some(objects))
+            .quiet(true)
+            .build()
+            .map_err(|error| Error::Request(error.to_string()))?;
         let request = client.delete_objects().bucket(name).delete(objects);
         let deleted = request.send().await?;
         match deleted.errors().first().and_then(|error| error.code()) {
@@ -182,7 +186,7 @@ impl Bucket {
         self.open.is_some()
     }
 
-    /// Deletes all objects of a person, and returns how many. Two calls per 1,000 objects.
+    /// Deletes all objects of a person, and returns their number. Two calls per 1,000 objects.
     ///
     /// # Errors
     /// As [`Self::delete_older`].
@@ -190,10 +194,10 @@ impl Bucket {
         self.delete_below(&format!("people/{profile}/"), DateTime::<Utc>::MAX_UTC).await
     }
 
-    /// Deletes all objects that were written before a time, and returns how many. Two calls per 1,000 objects.
+    /// Deletes all objects that were written before a time, and returns their number. Two calls per 1,000 objects.
     ///
     /// # Errors
-    /// When there is no bucket, or S3 fails. Objects that were deleted until then stay deleted.
+    /// When there is no bucket, or S3 fails. Objects that were deleted before the failure stay deleted.
     pub async fn delete_older(&self, before: DateTime<Utc>) -> Result<usize, Error> {
         self.delete_below("people/", before).await
     }
@@ -231,7 +235,7 @@ fn bucket_name(env: &Env) -> Result<Option<String>, ConfigError> {
     Ok(name)
 }
 
-/// Key of a medium of a check.
+/// Object key of a media file of a check.
 pub fn check_key(profile: &str, check_id: &str, file: &str) -> String {
     format!("people/{profile}/checks/{check_id}/{file}")
 }

@@ -1,4 +1,4 @@
-//! Failures of uploads and of calls of S3.
+//! Error type of uploads and of calls of S3.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use shared::file::Media;
@@ -16,14 +16,14 @@ pub enum Error {
     /// PocketBase failed.
     #[error(transparent)]
     PocketBase(#[from] pocketbase::Error),
-    /// The owner of an upload cannot be named.
+    /// The owner's name of an upload cannot be computed.
     #[error(transparent)]
     Auth(#[from] auth::Error),
     /// A request cannot be built.
     #[error("the request cannot be built: {0}")]
     Request(String),
-    /// The field names no upload of the caller's.
-    #[error("{field} names no upload of the caller's")]
+    /// The field refers to an upload that does not exist or is not the caller's.
+    #[error("{field} refers to no upload of the caller")]
     NotFound {
         /// The form field.
         field: &'static str,
@@ -44,18 +44,19 @@ pub enum Error {
         /// The state, in words for the caller.
         reason: &'static str,
     },
-    /// The bytes are not what the field accepts.
+    /// The field does not accept the type of the file.
     #[error("{field} has an unaccepted file type")]
     WrongType {
         /// The form field.
         field: &'static str,
-        /// What it accepts.
+        /// The kind of files that it accepts.
         media: Media,
     },
 }
 
 impl Error {
-    /// Whether the sender of the upload can mend it. All other failures are the operator's or an upstream service's.
+    /// Whether the sender of the upload can correct the failure. All other failures are caused by the operator or an upstream
+    /// service.
     pub fn is_senders(&self) -> bool {
         match self {
             Self::NotFound { .. } | Self::Mismatch { .. } | Self::Conflict { .. } | Self::WrongType { .. } => true,

@@ -1,4 +1,4 @@
-//! The S3 bucket: uploads that bypass the API, files that requests claim, and the media of checks.
+//! The S3 bucket: uploads that are sent to it directly, copies of claimed uploads, and the media of checks.
 //!
 //! All objects of a person are below `people/<profile>/`, so that they are found when the person is redacted:
 //! `uploads/<upload id>`, written by presigned POST; `taken/<upload id>/…`, copies that only the functions write;
@@ -20,8 +20,8 @@ pub use uploads::{CopyPurpose, UploadClaim, Uploads};
 /// Retention of personal data.
 #[derive(Clone, Copy)]
 pub struct RetentionSettings {
-    /// `RETENTION_DAYS`: age in days at which media and faces are deleted, 1 to 365, 7 by default. The bucket's lifecycle rule,
-    /// which is the backstop, must not be shorter.
+    /// `RETENTION_DAYS`: age in days at which media and images of faces are deleted, 1 to 365, 7 by default. The bucket's lifecycle
+    /// rule deletes what the daily job missed, and must not be shorter.
     pub days: u16,
 }
 

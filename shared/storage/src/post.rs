@@ -1,5 +1,5 @@
-//! Presigned POSTs: forms with which a browser may write one object, of a size and type that S3 enforces. The SDK for Rust
-//! creates none, so the policy is written here and signed with the SDK's own signer.
+//! Presigned POSTs: forms with which a browser can write one object to the bucket. S3 enforces its size and type. The SDK for
+//! Rust cannot create such forms, so the policy is built here and signed with the SDK's signer.
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>
 
@@ -36,11 +36,7 @@ pub(crate) struct Form<'a> {
 
 impl Form<'_> {
     /// The fields, all of which the policy requires, with their signature.
-    pub(crate) fn sign(
-        &self,
-        credentials: &Credentials,
-        now: DateTime<Utc>,
-    ) -> BTreeMap<&'static str, String> {
+    pub(crate) fn sign(&self, credentials: &Credentials, now: DateTime<Utc>) -> BTreeMap<&'static str, String> {
         let day = now.format("%Y%m%d");
         let mut fields = BTreeMap::from([
             ("key", self.key.to_owned()),

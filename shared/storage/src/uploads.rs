@@ -1,4 +1,4 @@
-//! Uploads in the place of files: claimed by a request, copied, and inspected before they are used.
+//! Claims of uploads: a form can refer to uploads instead of containing files. They are copied and inspected before their use.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Uploads {
 /// Purpose of the copies of claimed uploads.
 #[derive(Debug, Clone, Copy)]
 pub enum CopyPurpose<'a> {
-    /// The files are stored elsewhere, and the copies are deleted afterwards.
+    /// The files are stored elsewhere or only read, and the copies are deleted afterwards.
     Transient,
     /// The copies are the media of this check, and stay when it has an outcome.
     CheckMedia(&'a str),
@@ -31,7 +31,7 @@ pub enum CopyPurpose<'a> {
 /// Uploads that a request has claimed.
 #[derive(Default)]
 pub struct UploadClaim {
-    /// The uploads, for the write that stores them.
+    /// The uploads, for the write that marks them as used.
     pub uses: Vec<UploadUse>,
     uploaded: Vec<String>,
     copied: Vec<String>,
@@ -61,10 +61,11 @@ impl Uploads {
         &self.bucket
     }
 
-    /// Name of the caller as an owner of uploads: the same client, the same key, the same flow token's profile.
+    /// Name of the caller as an owner of uploads. It is the same for all requests of a client, of an API key, or of the flow tokens
+    /// of a profile.
     ///
     /// # Errors
-    /// When it cannot be computed.
+    /// When the name cannot be computed.
     pub fn owner(authenticator: &Authenticator, caller: &Caller) -> Result<String, auth::Error> {
         authenticator.keyed_name(caller, &["upload"])
     }
@@ -74,8 +75,8 @@ impl Uploads {
         format!("people/{}/uploads/{}", person(upload.profile.as_ref()), upload.id)
     }
 
-    /// Puts files in the place of the uploads that a form refers to. Each upload is copied to a key that no caller can write
-    /// to, and only the copy is inspected. PocketBase calls: one per upload. S3 calls: two per upload.
+    /// Replaces the references to uploads in a form by their files. Each upload is copied to a key that no caller can write to, and
+    /// only the copy is inspected and used. PocketBase calls: one per upload. S3 calls: two per upload.
     ///
     /// # Errors
     /// When an upload is not the caller's, has not arrived, is stored already, was replaced after its inspection, was
@@ -137,8 +138,8 @@ impl Uploads {
             CopyPurpose::CheckMedia(check_id) => check_key(person, check_id, field),
         };
         let checksum = self.bucket.copy(&uploaded, &copied).await?;
-        let checksum = checksum
-            .ok_or_else(|| conflict("names an upload whose file has not arrived; send it to its url first"))?;
+        let checksum =
+            checksum.ok_or_else(|| conflict("names an upload whose file has not arrived; send it to its url first"))?;
         match self.inspect(field, reference, upload, &copied, &checksum).await {
             Ok(file) => {
                 Ok(Claimed { field, file, used: UploadUse { id: upload.id.clone(), checksum }, uploaded, copied })
@@ -150,7 +151,8 @@ impl Uploads {
         }
     }
 
-    /// Inspects the copy of an upload: the same bytes as before, the announced size, and a type that the field accepts.
+    /// Inspects the copy of an upload: it must have the same bytes as at an earlier inspection, the announced size, and a type that
+    /// the field accepts.
     async fn inspect(
         &self,
         field: &'static str,
@@ -173,8 +175,8 @@ impl Uploads {
         Ok(File { content, file_type, name: format!("{field}.{}", file_type.extension) })
     }
 
-    /// Finishes a claim. After a success the uploads are deleted, which are stored elsewhere now, and transient copies; after
-    /// a failure the copies are deleted, and the uploads can be used again.
+    /// Finishes a claim, and returns the outcome. After a success, the uploads and transient copies are deleted, since the files are
+    /// stored elsewhere. After a failure, the copies are deleted and the uploads can be used again.
     pub async fn finish<T, E>(&self, claim: UploadClaim, outcome: Result<T, E>) -> Result<T, E> {
         let mut keys = Vec::new();
         if outcome.is_ok() {
@@ -187,7 +189,7 @@ impl Uploads {
         outcome
     }
 
-    /// Ends a claim of a request that only reads the files: the copies are deleted, and the uploads can be used again.
+    /// Ends the claim of a request that only reads the files. The copies are deleted, and the uploads can be used again.
     pub async fn release(&self, claim: UploadClaim) {
         self.delete(claim.copied).await;
     }
@@ -197,12 +199,12 @@ impl Uploads {
             && let Err(error) = self.bucket.delete(keys).await
         {
             // The daily retention job deletes what is left.
-            tracing::warn!(cause = %error, "objects are left in the bucket");
+            tracing::warn!(cause = %error, "objects not deleted; the retention job will delete them");
         }
     }
 }
 
-/// Key segment of a person. An upload by a backend may be for no profile yet.
+/// Key segment of a person; `unknown` for an upload by a backend for which no profile is known yet.
 fn person(profile: Option<&RecordId>) -> &str {
     profile.map_or("unknown", RecordId::as_str)
 }

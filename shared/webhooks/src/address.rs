@@ -1,5 +1,5 @@
-//! Allowed addresses of webhook endpoints: the public internet. Host names are checked when they are resolved for the
-//! connection, and not before, since a name can resolve differently later (DNS rebinding).
+//! Check of the addresses of webhook endpoints: only the public internet is allowed. Host names are checked when they are
+//! resolved for the connection, since a name that is checked earlier can resolve differently later (DNS rebinding).
 
 use std::error::Error;
 use std::fmt;
@@ -43,12 +43,12 @@ const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 static V4: LazyLock<Vec<Ipv4Net>> = LazyLock::new(|| SPECIAL_V4.iter().filter_map(|net| net.parse().ok()).collect());
 static V6: LazyLock<Vec<Ipv6Net>> = LazyLock::new(|| SPECIAL_V6.iter().filter_map(|net| net.parse().ok()).collect());
 
-/// Reason why a URL is no allowed endpoint.
+/// Reason why a URL is not allowed as an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forbidden {
-    /// It is no https URL, or contains a user or a password.
+    /// The URL is not https, or contains a user or a password.
     Url,
-    /// It leads to an address outside of the public internet.
+    /// The URL leads to an address outside of the public internet.
     Address,
 }
 
@@ -88,7 +88,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     a >> 13 == 1 && !V6.iter().any(|net| net.contains(&address))
 }
 
-/// Checks the URL of an endpoint, except for what its host name resolves to.
+/// Checks the URL of an endpoint. The addresses of its host name are checked later, by `PublicResolver`.
 ///
 /// # Errors
 /// When it is not allowed.
@@ -98,7 +98,7 @@ pub fn check_url(url: &str, policy: WebhookPolicy) -> Result<Url, Forbidden> {
     if !is_allowed || !url.username().is_empty() || url.password().is_some() {
         return Err(Forbidden::Url);
     }
-    // Names are checked by the resolver, which literal addresses bypass.
+    // Literal addresses bypass the resolver, and so its check.
     let host = url.host_str().ok_or(Forbidden::Url)?;
     let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
     match address {

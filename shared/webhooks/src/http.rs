@@ -1,4 +1,4 @@
-//! What callers of the API are told of deliveries.
+//! Error answers about deliveries.
 
 use lambda_http::http::StatusCode;
 use shared::http::ApiError;

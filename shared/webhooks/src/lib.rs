@@ -1,8 +1,8 @@
-//! Webhooks, from the outbox to a partner's endpoint.
+//! Webhooks: outbox, queue, signing, delivery and retries.
 //!
 //! A webhook is written to PocketBase in the transaction that it reports ([`shared::pocketbase::records::NewDelivery`]). A
-//! message on a queue makes its delivery prompt ([`DeliveryQueue`]); the sweep finds webhooks without a message a minute
-//! later. Both deliver with [`WebhookSender`].
+//! message on a queue starts its delivery at once ([`DeliveryQueue`]). The sweep, every minute, finds due webhooks without a
+//! message. Both deliver with [`WebhookSender`].
 
 mod address;
 mod dispatcher;

@@ -1,4 +1,4 @@
-//! The SQS queue that makes deliveries prompt. A lost message delays a webhook by a minute and loses none.
+//! SQS queue that starts deliveries at once. A lost message delays a webhook until the next sweep, by at most a minute.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Reads `WEBHOOK_QUEUE_URL`. Without it nothing is enqueued, and the sweep delivers all webhooks.
+    /// Reads `WEBHOOK_QUEUE_URL`. Without it, nothing is enqueued and the sweep delivers all webhooks.
     ///
     /// # Errors
     /// When a setting is malformed.
@@ -35,15 +35,15 @@ impl DeliveryQueue {
         join_all(deliveries.iter().map(|delivery| self.enqueue(&delivery.id, Duration::ZERO))).await;
     }
 
-    /// Enqueues a webhook that is due after a delay; nothing for a delay of more than 15 minutes. A failure is only logged,
-    /// since the sweep finds the webhook. One call.
+    /// Enqueues a webhook that is due after a delay. Does nothing for a delay of more than 15 minutes, SQS's limit. A failure is
+    /// only logged, since the sweep finds the webhook. One call.
     pub async fn enqueue(&self, delivery: &RecordId, delay: Duration) {
         let Some((client, url)) = self.queue.as_ref().filter(|_| delay <= MAX_DELAY) else { return };
         let seconds = i32::try_from(delay.as_secs()).unwrap_or_default();
         let message = client.send_message().queue_url(url).message_body(delivery.as_str()).delay_seconds(seconds);
         if let Err(error) = message.send().await {
             let cause = aws::Error::from(error);
-            tracing::warn!(%delivery, %cause, "a webhook is not enqueued; the sweep will find it");
+            tracing::warn!(%delivery, %cause, "webhook not enqueued; the sweep will deliver it");
         }
     }
 }

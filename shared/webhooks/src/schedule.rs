@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Delays after the first attempt, the second, and so on: about 18 hours in total.
+/// Delays after the first attempt, the second, and so on: about 17.6 hours in total.
 const SCHEDULE: [Duration; 7] = [
     Duration::from_secs(5),
     Duration::from_secs(60),
@@ -14,13 +14,14 @@ const SCHEDULE: [Duration; 7] = [
     Duration::from_secs(10 * 3_600),
 ];
 
-/// Factor of a delay, so that webhooks which failed together are not retried together.
+/// Random factor of a delay (jitter), so that webhooks which failed together are not retried together.
 const JITTER: RangeInclusive<f64> = 0.8..=1.2;
 
 /// The longest `Retry-After` that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10 * 3_600);
 
-/// Delay after `tries` attempts; `None` after the last one. `retry_after` is the endpoint's, `random` is from 0 to 1.
+/// Delay after `tries` attempts; `None` after the last one. `retry_after` is the endpoint's `Retry-After`; `random`, from 0 to 1,
+/// chooses the jitter.
 pub(crate) fn delay(tries: u32, retry_after: Option<Duration>, random: f64) -> Option<Duration> {
     let place = usize::try_from(tries.checked_sub(1)?).ok()?;
     let factor = JITTER.start() + (JITTER.end() - JITTER.start()) * random.clamp(0.0, 1.0);
@@ -47,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_may_ask_for_more_time_but_not_for_days() {
+    fn retry_after_extends_a_delay_to_at_most_ten_hours() {
         let asked = |seconds| delay(1, Some(Duration::from_secs(seconds)), 0.5).unwrap().as_secs();
         assert_eq!((asked(0), asked(2), asked(120), asked(9_999_999)), (5, 5, 120, 36_000));
         assert_eq!(delay(8, Some(Duration::from_secs(60)), 0.5), None);

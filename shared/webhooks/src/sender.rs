@@ -22,13 +22,13 @@ use crate::address::{Forbidden, PublicResolver, WebhookPolicy, check_url};
 use crate::queue::DeliveryQueue;
 use crate::schedule;
 
-/// How long an endpoint may take to answer, as promised to partners.
+/// How long an endpoint may take to answer, as documented for partners.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Lease of a webhook: longer than an attempt with the calls of PocketBase before and after it.
+/// Duration of a lease: longer than an attempt with the calls of PocketBase before and after it.
 const LEASE: TimeDelta = TimeDelta::seconds(40);
 
 /// How much of an answer is stored, in bytes.
@@ -40,10 +40,10 @@ const MAX_SECRETS: usize = 5;
 /// The most attempts that are stored: two rounds of the schedule, and some resends.
 const MAX_ATTEMPTS: usize = 30;
 
-/// An endpoint that fails for this long without a success is disabled.
+/// Time after which an endpoint that fails without a success is disabled.
 const MAX_FAILING: TimeDelta = TimeDelta::days(5);
 
-/// Failures further apart than this do not count as lasting: longer than the longest delay of the schedule.
+/// Pause between two failures after which counting starts anew. Longer than the longest delay of the schedule.
 const FAILURE_GAP: TimeDelta = TimeDelta::hours(24);
 
 /// Sends webhooks. Built once per execution environment.
@@ -81,7 +81,7 @@ impl WebhookSender {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .redirect(Policy::none())
-            // A proxy would resolve names itself, past the check of addresses.
+            // A proxy would resolve names itself, without the check of addresses.
             .no_proxy()
             .user_agent("IdentityVerification/1.0");
         let client = if policy.allow_private { client } else { client.dns_resolver(Arc::new(PublicResolver)) };
@@ -93,8 +93,9 @@ impl WebhookSender {
         })
     }
 
-    /// Delivers a due webhook and then, until a time, those of the same stream that waited for it. PocketBase calls: three per
-    /// webhook, and one to find that no more follow.
+    /// Delivers a due webhook and then, until a time, the webhooks of the same stream that waited for it. PocketBase calls: three
+    /// per webhook, to lease it, to store the result and to find the next one; a session check when none follows; and one when the
+    /// endpoint failed, works again, or is disabled.
     ///
     /// # Errors
     /// When PocketBase fails. A webhook that was sent and whose result could not be stored is sent again, with the same
@@ -105,7 +106,7 @@ impl WebhookSender {
         mut delivery: QueuedDelivery,
         until: Instant,
     ) -> Result<(), Error> {
-        // The sweep finds what is left.
+        // The sweep delivers the rest.
         while self.deliver_one(pocketbase, &delivery).await? && Instant::now() < until {
             match pocketbase.next_in_stream(&delivery).await? {
                 Some(next) => delivery = next,
@@ -147,7 +148,7 @@ impl WebhookSender {
             None => AttemptResult::GivenUp,
         };
         match pocketbase.store_attempt(&delivery.id, lease, tries, &attempts, &result).await {
-            // The lease expired, and the process that has it now stores its own result.
+            // The lease has expired. The process that has the new lease stores its own result.
             Ok(()) | Err(Error::Refused) => {}
             Err(error) => return Err(error),
         }
@@ -158,13 +159,13 @@ impl WebhookSender {
             AttemptResult::GivenUp => tracing::error!(delivery = %id, tries, status, "webhook given up"),
         }
         if let (AttemptResult::Retry(_), Some(delay)) = (&result, delay) {
-            // A message that arrives early would find nothing due.
+            // A message that arrives too early would not find the webhook due.
             self.queue.enqueue(&delivery.id, delay + Duration::from_secs(1)).await;
         }
         Ok(!matches!(result, AttemptResult::Retry(_)))
     }
 
-    /// Stores since when an endpoint fails, and disables it when it answers 410 or has failed for too long.
+    /// Stores the time since which an endpoint fails. Disables it when it answers 410 or has failed for five days.
     async fn update_endpoint(
         &self,
         pocketbase: &PocketBase,
@@ -172,7 +173,7 @@ impl WebhookSender {
         answer: &Answer,
     ) -> Result<(), Error> {
         let (partner, now) = (&delivery.partner, Utc::now());
-        // Failures with days without webhooks between them do not count as lasting.
+        // After a day without a failure, such as a day without webhooks, counting starts anew.
         let lasts = delivery.webhook_last_failure.is_some_and(|last| now - last < FAILURE_GAP);
         let since = delivery.webhook_failing_since.filter(|_| lasts);
         let reason = match since {
@@ -188,6 +189,7 @@ impl WebhookSender {
         pocketbase.disable_endpoint(partner, reason).await
     }
 
+    /// Sends a webhook. A failure is part of the answer.
     async fn send(&self, delivery: &QueuedDelivery, leased: &LeasedDelivery) -> Answer {
         let (at, started) = (Utc::now(), tokio::time::Instant::now());
         let sent = self.post(delivery, leased, at).await;
@@ -203,6 +205,7 @@ impl WebhookSender {
         Answer { attempt: Attempt { at, status, error, milliseconds, response }, retry_after }
     }
 
+    /// Sends the signed request. An error is the reason why there was no answer, in words for the partner.
     async fn post(
         &self,
         delivery: &QueuedDelivery,
@@ -234,7 +237,7 @@ impl WebhookSender {
         }
         for (name, key) in [("selfie_video_url", &delivery.selfie_video), ("id_photo_url", &delivery.id_photo)] {
             let link = match key.as_str() {
-                // The medium is deleted.
+                // The file has been deleted.
                 "" => None,
                 key => Some(
                     self.bucket.link(key).await.map_err(|_| "the links to the media cannot be signed".to_owned())?,
@@ -248,7 +251,7 @@ impl WebhookSender {
     }
 }
 
-/// Signatures of a body by Standard Webhooks, one for each secret that is in force.
+/// Value of `webhook-signature` (Standard Webhooks): one signature per valid secret.
 fn sign(secrets: &[SigningSecret], id: &str, now: DateTime<Utc>, body: &str) -> Result<String, String> {
     let current = secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
     // A malformed secret is skipped.
@@ -259,7 +262,7 @@ fn sign(secrets: &[SigningSecret], id: &str, now: DateTime<Utc>, body: &str) -> 
     if signatures.is_empty() { Err("no signing secret is set".to_owned()) } else { Ok(signatures.join(" ")) }
 }
 
-/// `Retry-After`: seconds or a date.
+/// Parses `Retry-After`: seconds or an HTTP date.
 fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
@@ -285,7 +288,8 @@ fn reason(error: &reqwest::Error) -> String {
     reason.to_owned()
 }
 
-/// First kilobyte of an answer, as text for its owner. What does not arrive in time, or is no text, is left out.
+/// First kilobyte of an answer as text, which the partner is shown. Bytes that do not arrive in time and control characters are
+/// left out.
 async fn first_kilobyte(mut response: Response) -> String {
     let mut kept = Vec::new();
     while kept.len() < MAX_RESPONSE
@@ -310,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_sign_until_their_time_is_over() {
+    fn expired_secrets_do_not_sign() {
         let now = Utc::now();
         let secret = |byte: u8, until| SigningSecret { secret: format!("whsec_{}", base64_of(byte)), until };
         let secrets = [
@@ -325,7 +329,7 @@ mod tests {
         assert!(sign(&secrets[2..], "msg_1", now, "{}").is_err());
     }
 
-    /// Twenty-four times the same byte, in Base64: three of them are four characters.
+    /// The same byte 24 times, in Base64. Three bytes are four characters.
     fn base64_of(byte: u8) -> String {
         let four = match byte {
             b'a' => "YWFh",
@@ -336,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_says_when_to_come_back_in_seconds_or_as_a_date() {
+    fn retry_after_can_be_seconds_or_a_date() {
         let now = "2026-11-21T10:00:00Z".parse().unwrap();
         assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
         assert_eq!(retry_after("Sat, 21 Nov 2026 10:01:00 GMT", now), Some(Duration::from_secs(60)));

@@ -23,7 +23,7 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Partners of a team. One call of PocketBase per team and minute.
+    /// Partners of a team that receive webhooks. One call of PocketBase per team and minute.
     ///
     /// # Errors
     /// When PocketBase fails.

@@ -1,4 +1,4 @@
-//! Deliveries as the API shows them.
+//! Deliveries in answers of the API.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;

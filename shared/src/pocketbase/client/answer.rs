@@ -1,4 +1,4 @@
-//! Answers of PocketBase and what they mean.
+//! Answers of PocketBase, and their conversion into errors.
 
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
@@ -31,7 +31,10 @@ impl Answer {
         }
     }
 
-    /// The body of a success.
+    /// The body of a successful answer.
+    ///
+    /// # Errors
+    /// For any other answer.
     pub(crate) fn into_success(self) -> Result<Value, Error> {
         let status = self.status.as_u16();
         match (status, self.body) {
@@ -55,7 +58,7 @@ impl Answer {
     }
 }
 
-/// Meaning of a 400, by the names of fields and codes and never by values.
+/// Error for a 400, by the names of fields and codes. Values are not used, since they may be personal data.
 fn refusal(body: &Value) -> Error {
     let fields = body.get("data").and_then(Value::as_object);
     let codes: Vec<_> = fields

@@ -1,4 +1,4 @@
-//! Failures of calls of PocketBase.
+//! Error type of calls of PocketBase.
 
 use crate::file::Unreadable;
 
@@ -20,7 +20,7 @@ pub enum Error {
     /// A unique index already holds the value of this field.
     #[error("PocketBase already has this {0}")]
     NotUnique(String),
-    /// PocketBase's rules refuse the write: by flow token, because the profile is verified or rejected.
+    /// PocketBase's rules refuse the write; for a write by flow token, because the profile is decided or redacted.
     #[error("PocketBase's rules refuse the write")]
     Refused,
     /// A file that a record named was replaced.
@@ -35,7 +35,7 @@ pub enum Error {
     /// PocketBase refused the sign-in: the account is unknown, its password has changed, or it is no service account.
     #[error("PocketBase refused to sign us in: {0}")]
     SignInRefused(String),
-    /// Any other answer.
+    /// An unexpected or unusable answer.
     #[error("PocketBase answered badly: {0}")]
     BadAnswer(String),
 }

@@ -27,8 +27,8 @@ pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTim
     optional(deserializer)?.ok_or_else(|| D::Error::custom("no time"))
 }
 
-/// A JSON field, or its default when it is null or malformed: an entry made by hand must not keep other records from being
-/// read.
+/// A JSON field, or its default when it is null or malformed. A record that was edited by hand must not prevent other records from
+/// being read.
 pub(crate) fn or_default<'de, T: DeserializeOwned + Default, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

@@ -41,7 +41,7 @@ impl PocketBase {
     /// Content of a stored file, as a stream.
     pub(crate) async fn download(&self, path: &str) -> Result<Response, Error> {
         let response = self.open_file(path).await?;
-        // A stale file token finds nothing either; the second attempt gets a new one.
+        // An expired file token gets the same answer as a missing file. The second attempt uses a new token.
         let response = match response.status().as_u16() {
             401 | 403 | 404 => {
                 if let Some(session) = &mut *self.session.lock().await {
@@ -59,6 +59,7 @@ impl PocketBase {
         }
     }
 
+    /// Requests a file, and repeats the request once when the connection failed.
     async fn open_file(&self, path: &str) -> Result<Response, Error> {
         let token = self.file_token().await?;
         let get = || self.http.get(format!("{}{path}", self.settings.url)).query(&[("token", &token)]).send();
@@ -68,7 +69,7 @@ impl PocketBase {
         }
     }
 
-    /// Adds files to a form. Files are streamed, so that this process holds none of them.
+    /// Adds files to a form. Stored files are streamed, so that they need not fit into memory.
     pub(super) async fn add_files(
         &self,
         form: Form,
@@ -80,8 +81,8 @@ impl PocketBase {
         Ok(parts.into_iter().fold(form, |form, (field, part)| form.part(format!("{prefix}{field}"), part)))
     }
 
-    /// A file as part of a form. It is named after the field and its detected type; the caller's name for it is dropped,
-    /// since it may hold anything.
+    /// A file as part of a form. It is named after the field and its detected type. The caller's file name is not used, since it may
+    /// contain anything.
     async fn part(&self, field: &str, file: &RecordFile) -> Result<Part, Error> {
         match file {
             RecordFile::Sent(file) => {

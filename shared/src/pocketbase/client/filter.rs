@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::fields::timestamp;
 use crate::types::Teams;
 
-/// `field = value`, with the value as a JSON string, which PocketBase reads exactly. Values are ids, hashes and teams,
-/// whose types admit no character that needs escaping; the quoting is the second line of defence.
+/// `field = value`, with the value quoted as a JSON string, which PocketBase parses exactly. The values are ids, hashes, teams and
+/// the like, whose characters need no escaping; quoting is a second line of defence.
 pub(crate) fn equals(field: &str, value: &str) -> String {
     format!("{field}={}", Value::from(value))
 }

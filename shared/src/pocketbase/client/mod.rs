@@ -44,13 +44,13 @@ use session::{Session, SignedIn, expiry, is_current};
 /// How long connecting may take. PocketBase is expected to be close.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long signing in may take during init, for which Lambda allows 10 s in all.
+/// How long signing in may take during Lambda's init phase, which is limited to 10 s.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The least time that a call with files has: a video of 50 MB takes 16 s at 25 Mbit/s.
+/// Shortest time limit of a call with files. A video of 50 MB takes 16 s at 25 Mbit/s.
 const FORM_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The largest response that is read, in bytes. No call needs as much.
+/// The largest response that is read, in bytes. No call gets as much.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// Settings of the client.
@@ -118,7 +118,7 @@ pub struct PocketBase {
     session: Mutex<Option<Session>>,
 }
 
-/// Builds a form for each attempt, since a form can be sent only once.
+/// Function that builds a form for each attempt, since a form can be sent only once.
 pub(super) type MakeForm<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Form, Error>> + Sync);
 
 /// Body of a call.
@@ -137,7 +137,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Whether the call changes records. A file token and a session are no records.
+    /// Whether the call changes records. Issuing a file token does not.
     fn is_write(&self) -> bool {
         self.method != Method::GET && self.path != files::TOKEN_PATH
     }
@@ -153,7 +153,7 @@ impl PocketBase {
         Ok(Self { http, settings, session: Mutex::new(None) })
     }
 
-    /// A client that has signed in, which also opens its connection during init, while the function has a whole CPU.
+    /// A client that is signed in. Signing in during init also opens the connection while the function has a full CPU.
     ///
     /// A failed sign-in is only logged: PocketBase may be up when the first request comes.
     ///
@@ -190,10 +190,10 @@ impl PocketBase {
         &self.settings.url
     }
 
-    /// Checks that PocketBase answers and honours the session. One call.
+    /// Checks that PocketBase answers and accepts the session. One call, and one to sign in again if PocketBase does not accept it.
     ///
     /// # Errors
-    /// When it does not.
+    /// When PocketBase does not answer, or signing in fails.
     pub async fn check(&self) -> Result<(), Error> {
         let session = self.session().await?;
         if !self.is_good(&session).await? {
@@ -202,6 +202,7 @@ impl PocketBase {
         Ok(())
     }
 
+    /// The current session, after signing in if there is none or its token is about to expire.
     async fn session(&self) -> Result<Session, Error> {
         let mut current = self.session.lock().await;
         match &*current {
@@ -210,7 +211,7 @@ impl PocketBase {
         }
     }
 
-    /// Replaces a session that PocketBase no longer honours, unless a concurrent request already has.
+    /// Replaces a session that PocketBase no longer accepts, unless a concurrent request has replaced it already.
     async fn sign_in_again(&self, stale: &Session) -> Result<Session, Error> {
         let mut current = self.session.lock().await;
         match &*current {
@@ -219,6 +220,7 @@ impl PocketBase {
         }
     }
 
+    /// Signs in with `PB_AUTH_TOKEN`, or with the password.
     async fn sign_in(&self) -> Result<Session, Error> {
         if let Some(token) = self.settings.auth_token.as_deref().filter(|token| is_current(expiry(token)))
             && let Some(account) = self.account_of(token).await?
@@ -239,7 +241,7 @@ impl PocketBase {
         Ok(Session::new(token, record))
     }
 
-    /// The account of a token; `None` when PocketBase or its rules would not honour the token.
+    /// The account of a token; `None` when PocketBase refuses the token, or the account is not a service account.
     async fn account_of(&self, token: &str) -> Result<Option<Account>, Error> {
         let path = format!("/api/collections/{}/auth-refresh", self.settings.auth_collection);
         let call = Call { method: Method::POST, path, query: &[], payload: Payload::None };
@@ -251,17 +253,17 @@ impl PocketBase {
         Ok(Some(record).filter(|account| self.is_service_account(account)))
     }
 
-    /// Whether the collections' rules let an account in. Any other account would find nothing, without an error.
+    /// Whether the rules of the collections accept an account. Any other account would find no records and get no error.
     fn is_service_account(&self, account: &Account) -> bool {
         self.settings.auth_collection == "_superusers" || account.role == "service"
     }
 
-    /// Whether PocketBase still honours a session.
+    /// Whether PocketBase still accepts a session (session check). One call.
     async fn is_good(&self, session: &Session) -> Result<bool, Error> {
         Ok(self.account_of(&session.token).await?.is_some())
     }
 
-    /// Makes a call as the service account, and signs in again when PocketBase no longer honours the session.
+    /// Makes a call as the service account, and signs in again when PocketBase no longer accepts the session.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let session = self.session().await?;
         let answer = self.attempt_noted(call, &session.token).await?;
@@ -293,6 +295,7 @@ impl PocketBase {
         }
     }
 
+    /// Sends one request, and reads its answer.
     async fn exchange(&self, call: &Call<'_>, token: Option<&str>) -> Result<Answer, Broken> {
         let url = format!("{}{}", self.settings.url, call.path);
         let mut request = self.http.request(call.method.clone(), url).query(call.query);

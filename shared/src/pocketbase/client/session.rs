@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::fields::optional;
 use crate::types::Team;
 
-/// A token that expires within this time is replaced before it is used.
+/// A token that expires within this time is replaced before its use.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 
 /// The account that the functions sign in as.
@@ -44,7 +44,7 @@ pub(super) struct SignedIn {
     pub(super) record: Account,
 }
 
-/// Whether a token that expires then can still be used now.
+/// Whether a token with this expiry can still be used.
 pub(super) fn is_current(expires: SystemTime) -> bool {
     SystemTime::now() + EXPIRY_MARGIN < expires
 }

@@ -15,7 +15,7 @@ use crate::types::RecordId;
 pub enum RecordFile {
     /// The request.
     Sent(File),
-    /// A profile's file of this name.
+    /// A stored file of a profile, by its file name.
     OfProfile(RecordId, String),
 }
 
@@ -99,8 +99,8 @@ impl PocketBase {
         self.send(&call).await?.into_success()
     }
 
-    /// Makes several writes in one transaction, and returns the records as they are afterwards. One call, and those for
-    /// files.
+    /// Makes several writes in one transaction, and returns the written records. One call; for files of a profile a token and a
+    /// download each.
     pub(crate) async fn transact(&self, writes: &[Write<'_>]) -> Result<Vec<Value>, Failed> {
         self.prepare(writes).await?;
         let requests: Vec<_> = writes.iter().map(Write::in_batch).collect();
@@ -129,7 +129,7 @@ impl PocketBase {
         Ok(bodies.collect())
     }
 
-    /// Gets the file token once, before several downloads start at the same time and each would get its own.
+    /// Gets a file token before the downloads start. Concurrent downloads would otherwise each get a token of their own.
     async fn prepare(&self, writes: &[Write<'_>]) -> Result<(), Error> {
         let mut files = writes.iter().flat_map(|write| write.files);
         if files.any(|(_, file)| matches!(file, RecordFile::OfProfile(..))) {

@@ -5,15 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{NewDelivery, UploadUse};
-use crate::pocketbase::client::{
-    Error, Payload, PocketBase, Write, Writer, created_before, timestamp,
-};
+use crate::pocketbase::client::{Error, Payload, PocketBase, Write, Writer, created_before, timestamp};
 use crate::types::{RecordId, Team, Text, UserId, VerificationStatus};
 
 /// The longest reason that is stored, in characters.
 const MAX_REASON: usize = 255;
 
-/// After this time a check that is still processing is abandoned: no request lasts as long.
+/// Age at which a check that is still processing counts as abandoned. No request takes as long.
 const ABANDONED: TimeDelta = TimeDelta::minutes(2);
 
 /// State of a check that has no outcome. With an outcome, the state is the [`VerificationStatus`].
@@ -33,7 +31,7 @@ pub struct NewCheck {
     pub check_id: String,
     /// The profile's team.
     pub team: Option<Team>,
-    /// The partner whose key submitted it.
+    /// The partner of the caller's key or token.
     pub partner: Option<String>,
     /// The profile of the person.
     pub profile: RecordId,
@@ -53,12 +51,12 @@ pub struct NewCheck {
     pub flow_attempt: Option<String>,
 }
 
-/// Whether a failed check counts towards the daily limit.
+/// Whether a failed check counts towards the daily limit of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptUse {
-    /// It does not: the failure was not the person's.
+    /// The attempt does not count, since the sender did not cause the failure.
     GivenBack,
-    /// It does.
+    /// The attempt counts.
     Kept,
 }
 
@@ -77,7 +75,7 @@ pub struct CheckOutcome<'a> {
     pub previous_status: &'a str,
     /// Summary for the status history.
     pub summary: &'a str,
-    /// The result, as callers and webhooks get it.
+    /// The result, as answered to callers and sent in webhooks.
     pub result: &'a Value,
     /// The webhooks to send.
     pub deliveries: &'a [NewDelivery],
@@ -135,7 +133,7 @@ impl PocketBase {
         self.transact_using(outcome.uses, writes).await.map(|_| ())
     }
 
-    /// Ends a check without an outcome; `false` when it has ended already, and stays as it is. One call.
+    /// Ends a check without an outcome; `false` when it has ended already, in which case it is not changed. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -152,8 +150,8 @@ impl PocketBase {
         }
     }
 
-    /// Checks that have been processing for more than two minutes, so that their process must have died; at most 100. One
-    /// call.
+    /// Abandoned checks, the oldest first: their process must have died, since they have been processing for more than two
+    /// minutes. At most 100. One call.
     ///
     /// # Errors
     /// When PocketBase fails.

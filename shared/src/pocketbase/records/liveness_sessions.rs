@@ -91,7 +91,7 @@ pub struct LivenessSession {
     /// The profile of the flow token that created it.
     #[serde(deserialize_with = "optional")]
     pub profile: Option<RecordId>,
-    /// Its status when AWS was last asked.
+    /// The stored status: `CREATED` until the result is stored, then the final status.
     pub status: LivenessStatus,
     confidence: f64,
     reference_image: String,
@@ -138,7 +138,7 @@ impl PocketBase {
         teams: &Teams,
         profile: Option<&RecordId>,
     ) -> Result<Option<LivenessSession>, Error> {
-        // A session of a redacted person is gone, even if AWS still has it.
+        // The session of a redacted person is not found, even if AWS still has it.
         let filter = format!("redacted=false && {}", equals("session_id", session_id.as_str()));
         let mut filter = visible_to(teams, &filter);
         if let Some(profile) = profile {
@@ -173,7 +173,7 @@ impl PocketBase {
         }
     }
 
-    /// The stored result of a session. One call per image, at the same time, and one for a file token every 90 s.
+    /// Loads the stored result of a session. One call per image, all at the same time, and one for a file token every 90 s.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -182,7 +182,7 @@ impl PocketBase {
         let names: Vec<_> =
             has_reference.then_some(&session.reference_image).into_iter().chain(&session.audit_images).collect();
         if !names.is_empty() {
-            // Before the downloads start at the same time and each would get its own.
+            // Concurrent downloads would otherwise each get a token of their own.
             self.file_token().await?;
         }
         let images = names.iter().enumerate().map(async |(place, name)| {

@@ -1,4 +1,5 @@
-//! Records of the collections, one file per collection, each with the calls that are made on it.
+//! Typed records of PocketBase's collections and the calls on them, one file per collection; redaction and retention span
+//! several collections.
 
 mod checks;
 mod liveness_sessions;

@@ -59,12 +59,12 @@ impl PocketBase {
         }))
     }
 
-    /// Branding of the partner with this id; without one, of the team's first partner. One call.
+    /// Branding of the active partner with this id; without an id, of the team's oldest active partner. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
     pub async fn branding(&self, partner: Option<&str>, team: Option<&Team>) -> Result<Option<Branding>, Error> {
-        // The partner_id of a token is whatever its client is configured with, and need not be a record.
+        // The partner_id of a token is configured freely for its client, and may be no record id.
         let partner: Option<RecordId> = partner.and_then(|partner| partner.parse().ok());
         let filter = match &partner {
             Some(partner) => equals("id", partner.as_str()),

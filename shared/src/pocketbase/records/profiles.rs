@@ -10,24 +10,25 @@ use crate::pocketbase::client::{
 };
 use crate::types::{Confidence, RecordId, Team, Teams, Text, UserId, VerificationStatus};
 
-/// Key by which profiles of one person are reused: unique in `profiles`, set on creation, never changed.
+/// Key that identifies a person, so that an existing profile is reused. Unique in `profiles`; set on creation, and replaced
+/// only by redaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct DedupeKey(String);
 
 impl DedupeKey {
-    /// One record per team and `userID`.
+    /// Key of a team and a `userID`.
     pub fn of_user(team: Option<&Team>, user: &UserId) -> Self {
         Self::hashed("user", team, [user.as_str()])
     }
 
-    /// One record per team and document, its parts compared trimmed and case-folded.
+    /// Key of a team and a document. The parts of the document are trimmed and case-folded.
     pub fn of_document(team: Option<&Team>, document_type: &str, number: &str, country: &str) -> Self {
         let folded = [document_type, number, country].map(|part| caseless::default_case_fold_str(part.trim()));
         Self::hashed("document", team, folded.each_ref().map(String::as_str))
     }
 
-    // Hashed, so that it has a fixed length and needs no escaping in a filter. No part can contain NUL.
+    /// A hash has a fixed length and needs no escaping in a filter. No part can contain NUL, so NUL separates the parts.
     fn hashed<const N: usize>(kind: &str, team: Option<&Team>, parts: [&str; N]) -> Self {
         let mut hash = Sha256::new();
         hash.update(team.map_or("", Team::as_str));
@@ -82,12 +83,12 @@ impl NewProfile {
     }
 }
 
-/// Profile of a create request.
+/// Outcome of a request to create a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreatedProfile {
-    /// It is new.
+    /// The profile was created.
     Created(RecordId),
-    /// It existed, and is unchanged.
+    /// The profile existed, and was not changed.
     Existing(RecordId),
 }
 
@@ -179,7 +180,7 @@ impl ProfileOverview {
 
 /// Whether a profile is verified or rejected, by its own status or by the newest entry of its status history.
 pub(super) fn is_decided(verification_status: &str, latest_status: &str) -> bool {
-    // Partners write the history, in any case.
+    // The statuses that partners write to the history can be in upper or lower case.
     let decided = |status: &str| status.to_lowercase().parse().is_ok_and(VerificationStatus::is_decided);
     decided(verification_status) || decided(latest_status)
 }
@@ -230,8 +231,8 @@ pub struct ProfileRecord {
 }
 
 impl PocketBase {
-    /// Creates a profile, or finds the one with the same dedupe key. Of any number of concurrent requests one creates the
-    /// record: the unique index decides. One call for a new profile, two for an existing one.
+    /// Creates a profile, or finds the one with the same dedupe key. A unique index ensures that only one of several concurrent
+    /// requests creates the record. One call for a new profile, two for an existing one.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_the_same_in_any_case_and_padding_and_another_in_another_team() {
+    fn the_key_of_a_document_ignores_case_and_padding_and_depends_on_the_team() {
         let team: Team = "a".parse().unwrap();
         let key = DedupeKey::of_document(Some(&team), "passport", "A123", "SG");
         assert_eq!(key, DedupeKey::of_document(Some(&team), " Passport", "a123 ", "sg"));
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_compared_exactly_and_no_two_pairs_of_team_and_user_share_a_key() {
+    fn the_key_of_a_user_is_case_sensitive_and_unique_per_team_and_user() {
         let (a, ab): (Team, Team) = ("a".parse().unwrap(), "ab".parse().unwrap());
         let user = |text: &str| text.parse::<UserId>().unwrap();
         assert_ne!(DedupeKey::of_user(Some(&a), &user("bc")), DedupeKey::of_user(Some(&ab), &user("c")));

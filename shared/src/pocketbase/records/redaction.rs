@@ -1,5 +1,5 @@
 //! Redaction: removal of a person's data from the records of a profile. The records stay, marked as redacted, and a row in
-//! `audit` tells who asked for it.
+//! `audit` names the caller.
 
 use futures_util::future::try_join_all;
 use reqwest::Method;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::pocketbase::client::{Call, Error, Payload, PocketBase, Writer, equals, optional, typed, visible_to};
 use crate::types::{RecordId, Team, Teams};
 
-/// How many records are redacted at a time. PocketBase serialises their writes anyway.
+/// How many records are redacted at the same time. PocketBase serialises the writes.
 const PAGE: &str = "50";
 
 /// Treatment of a collection's records when the person is redacted.
@@ -20,8 +20,8 @@ pub enum RedactionOf {
     Records,
 }
 
-/// Every collection with a relation to `profiles`, and what redaction does to its records. A test compares it with the
-/// schema, so that no new collection is forgotten.
+/// Every collection with a relation to `profiles`, and what redaction does to its records. A test compares the list with the
+/// schema, so that no new collection is missing.
 pub const PROFILE_COLLECTIONS: [(&str, RedactionOf); 6] = [
     ("liveness_sessions", RedactionOf::Fields(session)),
     ("verification_history", RedactionOf::Fields(verification)),
@@ -62,7 +62,7 @@ impl PocketBase {
             Err(error) => return Err(error),
         }
         if !profile.redacted {
-            // The profile comes first: from then on nothing is added to it.
+            // The profile comes first, since PocketBase's rules add nothing to a redacted profile.
             self.redact("profiles", id, &profile_without_person(id)).await?;
         }
         let of_profile = equals("profile", id.as_str());
@@ -82,6 +82,7 @@ impl PocketBase {
         Ok(true)
     }
 
+    /// Deletes all records that match a filter.
     async fn delete_every(&self, collection: &str, filter: &str) -> Result<(), Error> {
         loop {
             match self.delete_page(collection, filter).await {
@@ -93,6 +94,7 @@ impl PocketBase {
         }
     }
 
+    /// Redacts all records that match a filter.
     async fn redact_all(&self, collection: &str, filter: &str, emptied: &Value) -> Result<(), Error> {
         let filter = format!("redacted=false && {filter}");
         let query = [("perPage", PAGE), ("skipTotal", "1"), ("filter", &filter), ("fields", "id")];
@@ -118,7 +120,8 @@ impl PocketBase {
     }
 }
 
-/// Fields of a redacted profile. The dedupe key goes too, since it is derived from the person, who may return as a new one.
+/// Fields of a redacted profile. The dedupe key is replaced too: it is derived from the person's data, and the same person can
+/// get a new profile.
 fn profile_without_person(id: &RecordId) -> Value {
     json!({
         "redacted": true,
@@ -174,7 +177,8 @@ fn check() -> Value {
     json!({ "redacted": true, "user_identifier": "", "user_email": "", "user_phone": "", "selfie_video": "", "id_photo": "" })
 }
 
-/// Body, and answers of the endpoint. A delivery that is pending is never made.
+/// Fields of a redacted delivery: the body and the endpoint's answers are removed. A pending delivery is no longer sent, since
+/// the queue skips redacted ones.
 fn delivery() -> Value {
     json!({ "redacted": true, "payload": null, "attempts": null })
 }

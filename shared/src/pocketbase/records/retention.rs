@@ -1,4 +1,4 @@
-//! Retention: deletion of check media, faces and unused uploads after their time.
+//! Retention: deletion of check media, images of faces and uploads after the retention time.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -21,7 +21,8 @@ struct Redacted {
 }
 
 impl PocketBase {
-    /// Removes the media keys of checks that began before a time; at most 50, and returns how many. Two calls.
+    /// Removes the object keys of the media from at most 50 checks that were created before a time, and returns their number.
+    /// Two calls.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -30,8 +31,8 @@ impl PocketBase {
         self.change_page("checks", &filter, &json!({ "selfie_video": "", "id_photo": "" })).await
     }
 
-    /// Deletes the images of Face Liveness sessions that were created before a time; of at most 50 sessions, and returns
-    /// how many. The results stay. Two calls.
+    /// Deletes the images of at most 50 Face Liveness sessions that were created before a time, and returns their number. The
+    /// results stay. Two calls.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -41,7 +42,7 @@ impl PocketBase {
         self.change_page("liveness_sessions", &filter, &emptied).await
     }
 
-    /// Deletes the records of uploads that were announced before a time; at most 50, and returns how many. Two calls.
+    /// Deletes at most 50 records of uploads that were announced before a time, and returns their number. Two calls.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -49,7 +50,7 @@ impl PocketBase {
         self.delete_page("uploads", &created_before(before)).await
     }
 
-    /// Profiles that were redacted since a time; at most 500. One call.
+    /// Ids of the profiles that were redacted since a time, the latest first; at most 500. One call.
     ///
     /// # Errors
     /// When PocketBase fails.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::pocketbase::client::{Error, PocketBase};
 
-/// The most settings that are read: PocketBase lists no more at once.
+/// The most settings that are read: PocketBase's limit of a list.
 const MAX_SETTINGS: &str = "1000";
 
 impl PocketBase {
@@ -20,7 +20,7 @@ impl PocketBase {
             value: Value,
             public: bool,
         }
-        // Filtered here and not by PocketBase, whose empty list would be ambiguous.
+        // Filtered here, since an empty list of PocketBase would need a session check.
         let query = [("perPage", MAX_SETTINGS), ("skipTotal", "1"), ("fields", "key,value,public")];
         let settings: Vec<Setting> = self.list("settings", &query).await?;
         let shown = settings.into_iter().filter(|setting| !setting.key.is_empty() && (setting.public || !only_public));

@@ -1,4 +1,4 @@
-//! `status_history`: status changes of a profile as recorded, append-only.
+//! `status_history`: recorded status changes of a profile, append-only.
 
 use serde::{Deserialize, Serialize};
 

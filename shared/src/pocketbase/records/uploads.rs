@@ -1,4 +1,4 @@
-//! `uploads`: files sent directly to the bucket, their owner, and whether they have been stored.
+//! `uploads`: files that are sent directly to the bucket, with their owner and their use.
 
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use crate::pocketbase::client::{
 };
 use crate::types::{RecordId, Team, Teams};
 
-/// An upload to be announced.
+/// A new upload, announced before its file is sent.
 #[derive(Debug, Clone, Serialize)]
 pub struct NewUpload {
     /// Its team.
     pub team: Option<Team>,
-    /// The caller that may use it, as `Authenticator::keyed_name` names it.
+    /// The caller that may use it, as a name by `Authenticator::keyed_name`.
     pub owner: String,
     /// The profile that it is for, if known.
     pub profile: Option<RecordId>,
@@ -47,7 +47,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Whether it has been stored.
+    /// Whether a record has used it, so that its file is stored elsewhere.
     pub fn is_used(&self) -> bool {
         !self.used.is_empty()
     }
@@ -81,7 +81,7 @@ impl PocketBase {
         self.create("uploads", writer, Payload::Json(&fields)).await
     }
 
-    /// An upload of this owner. One call.
+    /// The upload with this id, if this owner announced it and the caller sees it. One call.
     ///
     /// # Errors
     /// When PocketBase fails.

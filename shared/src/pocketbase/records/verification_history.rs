@@ -5,9 +5,7 @@ use serde_json::Value;
 
 use super::UploadUse;
 use super::profiles::is_decided;
-use crate::pocketbase::client::{
-    Error, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to,
-};
+use crate::pocketbase::client::{Error, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to};
 use crate::types::{Confidence, Day, RecordId, Team, Teams, Text, VerificationStatus};
 
 /// A record to be added, without its files.
@@ -20,7 +18,7 @@ pub struct NewVerification {
     pub liveness_confidence: Confidence,
     pub liveness_status: Text<64>,
     pub liveness_verified: bool,
-    /// The Face Liveness session, when AWS confirmed it; unique, so that a session serves one verification.
+    /// The Face Liveness session whose result AWS confirmed. Unique, so that a session serves one verification.
     pub liveness_session: Option<RecordId>,
     pub document_type: Text<64>,
     pub document_number: Option<Text<128>>,

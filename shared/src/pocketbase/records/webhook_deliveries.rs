@@ -1,5 +1,5 @@
-//! `webhook_deliveries`: the outbox. A webhook is written in the transaction that it reports, and stays until it is
-//! delivered or given up.
+//! `webhook_deliveries`: the outbox of webhooks. A webhook is written in the transaction that it reports, and is pending until it
+//! is delivered or given up.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub enum WebhookEvent {
     /// An entry was added to a status history. Only for partners that subscribe to it.
     #[serde(rename = "profile.status_changed")]
     StatusChanged,
-    /// An event that this version does not know, as a record made by hand may have.
+    /// An event that this version does not know, such as one in a record that was edited by hand.
     #[serde(other, rename = "unknown")]
     Unknown,
 }
@@ -80,7 +80,7 @@ pub struct NewDelivery {
     pub profile: RecordId,
     /// The check that it reports on.
     pub check: Option<RecordId>,
-    /// Webhooks of one stream are delivered in the order in which they were written.
+    /// The stream. Webhooks of one stream are delivered in the order in which they were written.
     pub stream: String,
     /// The event.
     pub event: WebhookEvent,
@@ -125,7 +125,8 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Whether it is subscribed to an event. Without a choice, a partner is subscribed to [`WebhookEvent::CheckCompleted`].
+    /// Whether it is subscribed to an event. A partner without configured events is subscribed to
+    /// [`WebhookEvent::CheckCompleted`].
     pub fn is_subscribed_to(&self, event: WebhookEvent) -> bool {
         match &*self.webhook_events {
             [] => event != WebhookEvent::StatusChanged,
@@ -139,7 +140,7 @@ impl Subscriber {
 pub struct SigningSecret {
     /// The secret.
     pub secret: String,
-    /// Until when it signs beside its successor.
+    /// End of its use beside a newer secret; `None` for the current secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
 }
@@ -155,7 +156,7 @@ pub struct Attempt {
     /// Reason why there was no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Duration.
+    /// Duration in milliseconds.
     pub milliseconds: u64,
     /// First kilobyte of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,7 +179,7 @@ pub struct QueuedDelivery {
     /// The signing secrets, newest first.
     #[serde(deserialize_with = "or_default")]
     pub webhook_secrets: Vec<SigningSecret>,
-    /// Since when all webhooks of the partner have failed.
+    /// Time since which all webhooks of the partner have failed.
     #[serde(deserialize_with = "optional")]
     pub webhook_failing_since: Option<DateTime<Utc>>,
     /// Time of the last failure.
@@ -255,13 +256,18 @@ pub struct DeliveryQuery {
 }
 
 impl PocketBase {
-    /// Partners that receive webhooks for a team's records. One call.
+    /// Active partners of a team with a webhook endpoint, at most 100. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
     pub async fn subscribers(&self, team: Option<&Team>) -> Result<Vec<Subscriber>, Error> {
         let filter = format!("active=true && webhook_url!=\"\" && {}", equals("team", team.map_or("", Team::as_str)));
-        let query = [("perPage", MAX_SUBSCRIBERS), ("skipTotal", "1"), ("filter", &filter), ("fields", "id,team,webhook_events")];
+        let query = [
+            ("perPage", MAX_SUBSCRIBERS),
+            ("skipTotal", "1"),
+            ("filter", &filter),
+            ("fields", "id,team,webhook_events"),
+        ];
         self.list("partners", &query).await
     }
 
@@ -295,7 +301,8 @@ impl PocketBase {
         .await
     }
 
-    /// Leases a webhook to this process until a time; `None` when another process has it, or it is delivered. One call.
+    /// Leases a webhook to this process until a time; `None` when another process has leased it, or it is not due any more. One
+    /// call.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -361,8 +368,8 @@ impl PocketBase {
         }
     }
 
-    /// Stores since when a partner's endpoint has failed, with now as the last failure; without a time, that it works again. One
-    /// call.
+    /// Stores the time since which a partner's endpoint has failed, and now as its last failure. `None` clears both after a
+    /// success. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -372,7 +379,7 @@ impl PocketBase {
         self.change_partner(partner, &json!({ "webhook_failing_since": since, "webhook_last_failure": last })).await
     }
 
-    /// Changes a partner; one that was deleted in the meantime is no error.
+    /// Changes a partner. A partner that was deleted in the meantime is no error.
     async fn change_partner(&self, partner: &RecordId, fields: &Value) -> Result<(), Error> {
         match self.write(&Write::update("partners", partner, Writer::Partner, fields)?).await {
             Ok(_) | Err(Error::Refused) => Ok(()),
