@@ -1,4 +1,4 @@
-//! Writes the table of the API's paths and their methods, from template.yaml.
+//! Generates the table of the API's paths and their methods from template.yaml.
 
 use std::error::Error;
 use std::fmt::Write;

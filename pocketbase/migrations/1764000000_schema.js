@@ -1,13 +1,13 @@
-/// The collections of the API, what the service account may do with them, and the view that most routes read.
+/// Schema: the collections of the API, the rules of the service account, and the view that most routes read.
 ///
-/// Applied to an empty data folder it makes everything. Applied to a data folder that already has some of these collections
-/// (a PocketBase that served the earlier Node service), it adds what is missing, keeps every record, and gives each profile
-/// its dedupe_key. It never removes a field.
+/// On an empty data folder, the migration creates everything. On a data folder that already has some of these collections (a
+/// PocketBase of the earlier Node service), it adds what is missing, keeps every record, and gives each profile its dedupe_key. It
+/// never removes a field.
 migrate(
   (app) => {
     const SERVICE = '@request.auth.collectionName = "users" && @request.auth.role = "service"';
-    /// A write that a flow token asked for (`?by=flow`) is refused once the profile is decided, even when the decision came
-    /// between the look-up and the write.
+    /// Rule that refuses a write by flow token (`?by=flow`) once the profile is decided, even when it was decided between the
+    /// look-up and the write.
     const undecided = (status) =>
       `${SERVICE} && (@request.query.by != "flow" || (${status} != "verified" && ${status} != "rejected"))`;
     const MB = 1024 * 1024;
@@ -24,7 +24,7 @@ migrate(
       new AutodateField({ name: "updated", onCreate: true, onUpdate: true }),
     ];
 
-    /// Whether the API can work with a field that is there already. What it cannot is said now, not at some request later.
+    /// Adapts an existing field. Throws if the API cannot work with it, so that the migration fails and not a later request.
     function adopt(collection, existing, field) {
       const where = `${collection.name}.${field.name}`;
       const types = `is of type ${existing.type()}, and ${field.type()} is needed: rename it`;
@@ -38,7 +38,7 @@ migrate(
       existing.required = field.required || false;
     }
 
-    /// A unique index over records that are not unique would fail without saying which.
+    /// Throws with the duplicate value. A unique index on duplicates would fail without naming them.
     function refuseDuplicates(name, column, where) {
       const twice = arrayOf(new DynamicModel({ value: "" }));
       const query = `SELECT ${column} AS value FROM ${name} WHERE ${where} GROUP BY ${column} HAVING COUNT(*) > 1`;
@@ -46,7 +46,7 @@ migrate(
       if (twice.length) throw new Error(`${name} has more than one record with ${column} "${twice[0].value}": keep one`);
     }
 
-    /// Makes the collection, or adds the fields that it lacks. Rules are always set; files are always protected.
+    /// Creates the collection, or adds the fields that it lacks. Always sets the rules, and protects all files.
     function ensure(name, rules, fields, indexes = []) {
       let collection;
       try {
@@ -72,14 +72,14 @@ migrate(
       app.save(collection);
     }
 
-    // Accounts. Nobody signs up: an account with the role "service" is made by whoever runs PocketBase.
+    // Accounts. Sign-up is closed: the operator creates an account with the role "service".
     const users = app.findCollectionByNameOrId("users");
     for (const field of [text("team", 64, TEAM), new SelectField({ name: "role", values: ["service"], maxSelect: 1 })]) {
       const existing = users.fields.getByName(field.name);
       if (existing) adopt(users, existing, field);
       else users.fields.add(field);
     }
-    // Functions sign in from ever new addresses: that is no news.
+    // No alerts on sign-ins from new addresses: the addresses of Lambda functions change all the time.
     users.authAlert.enabled = false;
     const self = "id = @request.auth.id";
     Object.assign(users, { listRule: self, viewRule: self, createRule: null, updateRule: null, deleteRule: null });
@@ -135,7 +135,7 @@ migrate(
         new DateField({ name: "date_of_birth" }),
         json("fingerprint", MB),
         text("ip_address", 45),
-        // "<UTC day>#<n>" of a record made with a flow token; the unique index makes the daily limit exact.
+        // "<UTC day>#<n>" of a record created by flow token. The unique index makes the daily limit exact.
         text("flow_attempt", 16),
         file("facial_photo", 15 * MB),
         file("document_front", 15 * MB),
@@ -181,7 +181,7 @@ migrate(
         text("name", 255, { required: true }),
         text("team", 64, TEAM),
         new BoolField({ name: "active" }),
-        // Lower-case hexadecimal SHA-256 of the keys; the keys themselves are stored nowhere.
+        // SHA-256 of the keys in lower-case hexadecimal. The keys themselves are not stored.
         text("secret_key_hash", 64),
         text("publishable_key_hash", 64),
         ...timestamps(),
@@ -192,8 +192,8 @@ migrate(
       ],
     );
 
-    // Profiles of the earlier service have no dedupe_key: the oldest of each person gets the key by which the API finds it
-    // (shared/src/pocketbase/profiles.rs makes the same), any further one a key that nothing will ever look for.
+    // Profiles of the earlier service have no dedupe_key. The oldest profile of each person gets the key by which the API finds it
+    // (as in shared/src/pocketbase/records/profiles.rs). All others get a key that the API never looks up.
     const hasUserID = !!app.findCollectionByNameOrId("profiles").fields.getByName("userID");
     if (hasUserID) app.db().newQuery("UPDATE profiles SET user_id = userID WHERE user_id = ''").execute();
     const taken = {};
@@ -222,18 +222,18 @@ migrate(
     app.db().newQuery("UPDATE profiles SET verification_status = 'unverified' WHERE verification_status = ''").execute();
     const profiles = app.findCollectionByNameOrId("profiles");
     profiles.fields.getByName("dedupe_key").required = true;
-    // Whatever was unique before, the dedupe key takes its place.
+    // The dedupe key replaces all earlier unique indexes.
     profiles.indexes = profiles.indexes.filter((index) => !/^\s*create\s+unique/i.test(index));
     profiles.addIndex("idx_profiles_dedupe_key", true, "dedupe_key", "");
     app.save(profiles);
 
-    // The last word: what flow tokens recorded does not count beside a decision of the partner's.
+    // Newest entry of the status history. Entries by flow token are ignored after a decision by the partner.
     const newestStatus = `(SELECT e.id FROM status_history AS e WHERE e.profile = p.id AND NOT (e.by_flow AND EXISTS (
             SELECT 1 FROM (SELECT d.new_status FROM status_history AS d WHERE d.profile = p.id AND NOT d.by_flow
               ORDER BY d.created DESC, d.rowid DESC LIMIT 1) WHERE lower(new_status) IN ('verified', 'rejected')))
             ORDER BY e.created DESC, e.rowid DESC LIMIT 1)`;
 
-    // One read gives a profile with its newest status and verification, and what a flow token has used up today.
+    // View of a profile with its newest status and verification, and the number of attempts by flow token today.
     app.save(
       new Collection({
         type: "view",
@@ -258,7 +258,7 @@ migrate(
       }),
     );
 
-    // The same question asked from a verification record: whose is it, and is that profile decided?
+    // View of a verification with its profile's team and status.
     app.save(
       new Collection({
         type: "view",

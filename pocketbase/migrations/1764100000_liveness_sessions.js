@@ -1,4 +1,4 @@
-/// Face Liveness sessions: whose each is and, once it is over, what AWS said. A verification may use a session, and a session
+/// Face Liveness sessions: their owner and, once they have ended, AWS's result. A verification can use a session, and a session
 /// serves one verification.
 migrate(
   (app) => {
@@ -11,15 +11,15 @@ migrate(
     for (const field of [
       new TextField({ name: "session_id", max: 36, required: true }),
       new TextField({ name: "team", max: 64 }),
-      // Set for a session that was made with a flow token.
+      // Set for a session that was created by flow token.
       new RelationField({ name: "profile", collectionId: idOf("profiles"), maxSelect: 1, cascadeDelete: true }),
       new SelectField({ name: "status", values: ["CREATED", ...OVER], maxSelect: 1, required: true }),
       new NumberField({ name: "confidence" }),
-      // "<UTC day>#<n>" of a session made with a flow token; the unique index makes the daily limit exact.
+      // "<UTC day>#<n>" of a session created by flow token. The unique index makes the daily limit exact.
       new TextField({ name: "flow_attempt", max: 16 }),
       new FileField({ name: "reference_image", maxSize: 5 * MB, maxSelect: 1, protected: true }),
       new FileField({ name: "audit_images", maxSize: 5 * MB, maxSelect: 4, protected: true }),
-      // The boxes of the face: of the reference image, then of each audit image.
+      // Bounding boxes of the face: in the reference image, then in each audit image.
       new JSONField({ name: "bounding_boxes", maxSize: 4096 }),
       new AutodateField({ name: "created", onCreate: true }),
       new AutodateField({ name: "updated", onCreate: true, onUpdate: true }),
@@ -31,10 +31,10 @@ migrate(
     Object.assign(sessions, {
       listRule: SERVICE,
       viewRule: SERVICE,
-      // A flow token's session is refused once its profile is decided, even when that happened since the look-up.
+      // A session by flow token is refused once its profile is decided, even when it was decided after the look-up.
       createRule: `${SERVICE} && (@request.query.by != "flow" ||
         (profile.verification_status != "verified" && profile.verification_status != "rejected"))`,
-      // What AWS said is written once.
+      // AWS's result is written once.
       updateRule: `${SERVICE} && ${OVER.map((status) => `status != "${status}"`).join(" && ")}`,
     });
     app.save(sessions);

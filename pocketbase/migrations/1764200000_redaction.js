@@ -1,5 +1,5 @@
-/// Redaction: a person's data goes, the histories stay without it, and an audit row says that it happened. What is redacted is
-/// marked so, seen by no route, and changed no more.
+/// Redaction: a person's data is removed, the histories stay without it, and `audit` gets a row. Redacted records are marked. No
+/// route reads or changes them.
 migrate(
   (app) => {
     const SERVICE = '@request.auth.collectionName = "users" && @request.auth.role = "service"';
@@ -19,14 +19,14 @@ migrate(
     profiles.updateRule = `${profiles.updateRule} && redacted = false`;
     app.save(profiles);
 
-    // Nothing is added to a person who is gone, even by a request that saw them a moment ago.
+    // Nothing is added to a redacted profile, even by a request that loaded the profile before its redaction.
     for (const name of ["verification_history", "status_history", "liveness_sessions"]) {
       const history = collection(name);
       history.createRule = `${history.createRule} && profile.redacted != true`;
       app.save(history);
     }
 
-    // Histories are only ever added to; taking a person out of them is the one change that is allowed.
+    // Histories are append-only. Redaction is the only change that is allowed.
     const verifications = collection("verification_history");
     verifications.updateRule =
       `${redacting} && ` +
@@ -51,7 +51,7 @@ migrate(
     const audit = new Collection({ type: "base", name: "audit" });
     for (const field of [
       new TextField({ name: "action", max: 64, required: true }),
-      // The id of the record; no relation, since it outlives the record.
+      // The id of the record. It is not a relation, so that the row can outlive the record.
       new TextField({ name: "subject", max: 64, required: true }),
       new TextField({ name: "team", max: 64 }),
       new TextField({ name: "actor", max: 255 }),
@@ -63,7 +63,7 @@ migrate(
     audit.createRule = SERVICE;
     app.save(audit);
 
-    // Who is redacted is not found.
+    // The views do not show redacted profiles.
     for (const [name, people] of [["profile_overview", "FROM profiles AS p"], ["verification_overview", "JOIN profiles AS p ON p.id = v.profile"]]) {
       const view = collection(name);
       const last = view.viewQuery.trimEnd();

@@ -1,4 +1,4 @@
-/// Uploads that go past the API, checks of the hosted page, and the webhooks that tell partners of them.
+/// Uploads that are sent to the bucket directly, checks of the hosted page, and webhooks to partners.
 migrate(
   (app) => {
     const SERVICE = '@request.auth.collectionName = "users" && @request.auth.role = "service"';
@@ -22,12 +22,12 @@ migrate(
       app.save(made);
     }
 
-    // Several records change together or not at all: a result and its webhooks, a file and the upload that it came from.
+    // Batches: some records must change together, such as a result and its webhooks, or a file and its upload.
     const settings = app.settings();
     settings.batch.enabled = true;
-    // A check with two webhooks for each of 100 partners of a team.
+    // Enough for a check with two webhooks for each of 100 partners of a team.
     settings.batch.maxRequests = Math.max(settings.batch.maxRequests, 210);
-    // In seconds; and in bytes, for a video of 50 MB beside images.
+    // The timeout is in seconds. The body size, in bytes, is enough for a video of 50 MB beside images.
     settings.batch.timeout = Math.max(settings.batch.timeout, 15);
     settings.batch.maxBodySize = Math.max(settings.batch.maxBodySize, 128 * 1024 * 1024);
     app.save(settings);
@@ -36,16 +36,16 @@ migrate(
       "uploads",
       [
         text("team", 64),
-        // Who may use it: a keyed hash of a caller's identity.
+        // The caller that may use it: a keyed hash of its identity.
         text("owner", 64, { required: true }),
         one("profile", "profiles", { cascadeDelete: true }),
         text("field", 32, { required: true }),
         text("content_type", 64, { required: true }),
         new NumberField({ name: "size", onlyInt: true, min: 1, required: true }),
-        // the SHA-256 of the bytes that were looked at, in Base64: no others are looked at after them.
+        // SHA-256 of the inspected bytes, in Base64. Other bytes are refused afterwards.
         text("checksum", 128),
         date("used"),
-        // "<UTC day>#<n>" of an upload made with a flow token; the unique index makes the daily limit exact.
+        // "<UTC day>#<n>" of an upload by flow token. The unique index makes the daily limit exact.
         text("flow_attempt", 16),
         ...timestamps(),
       ],
@@ -57,7 +57,7 @@ migrate(
         listRule: SERVICE,
         createRule: `${SERVICE} && (@request.query.by != "flow" ||
           (profile.verification_status != "verified" && profile.verification_status != "rejected")) && profile.redacted != true`,
-        // Looked at once, used once.
+        // The checksum is set once, and the upload is used once.
         updateRule: `${SERVICE} && used = "" && (checksum = "" || checksum = @request.body.checksum) &&
           ${notSet("team", "owner", "profile", "field", "content_type", "size", "flow_attempt")}`,
         deleteRule: SERVICE,
@@ -80,11 +80,11 @@ migrate(
           maxSelect: 1,
           required: true,
         }),
-        // Why it failed.
+        // Reason of a failure.
         text("reason", 255),
-        // What was found: scores, risk factors, summary. Written with the outcome.
+        // Result: scores, risk factors, summary. Written with the outcome.
         json("result", 64 * 1024),
-        // Where its media are in the bucket, until they are deleted.
+        // Object keys of the media in the bucket; empty once they are deleted.
         text("selfie_video", 255),
         text("id_photo", 255),
         text("flow_attempt", 16),
@@ -103,7 +103,7 @@ migrate(
         listRule: SERVICE,
         createRule: `${SERVICE} && status = "processing" && (@request.query.by != "flow" ||
           (profile.verification_status != "verified" && profile.verification_status != "rejected")) && profile.redacted != true`,
-        // Decided once. Afterwards its media may go, and the person.
+        // The outcome is written once. Afterwards only the media keys and the person's data can be removed.
         updateRule: `${SERVICE} && ${notSet("check_id", "team", "partner", "profile")} && (
           (status = "processing" && @request.body.status:isset = true
             && (profile.redacted != true || @request.body.status = "failed")) ||
@@ -113,7 +113,7 @@ migrate(
       },
     );
 
-    // Faces do not stay for longer than the check that they were for.
+    // The retention job deletes the images of faces.
     const sessions = collection("liveness_sessions");
     sessions.updateRule = `(${sessions.updateRule}) || (${SERVICE} &&
       @request.body.reference_image:isset = true && @request.body.reference_image = "" &&
@@ -133,11 +133,11 @@ migrate(
     const partners = collection("partners");
     for (const field of [
       new URLField({ name: "webhook_url" }),
-      // [{"secret": "whsec_…", "until": "…"?}], the newest first; those with a time sign until then.
+      // [{"secret": "whsec_…", "until": "…"?}], the newest first. A secret with a time signs until then.
       json("webhook_secrets", 4096),
-      // Which events it wants; none is all but the opt-in ones.
+      // Events that the partner is subscribed to. Empty means all except opt-in events.
       json("webhook_events", 1024),
-      // Since when it has failed without any success or pause, and when it did so last.
+      // Time since which the endpoint has failed without a success or a pause, and time of its last failure.
       date("webhook_failing_since"),
       date("webhook_last_failure"),
       date("webhook_disabled"),
@@ -158,20 +158,20 @@ migrate(
         one("partner", "partners", { required: true, cascadeDelete: true }),
         one("profile", "profiles"),
         one("check", "checks"),
-        // Within a stream webhooks are delivered in the order in which they were written.
+        // Webhooks of one stream are delivered in the order in which they were written.
         text("stream", 36, { required: true }),
         text("event", 64, { required: true }),
-        // The body but for the media's URLs, which are signed for each attempt.
+        // The body without the media URLs, which are signed for each attempt.
         json("payload", 64 * 1024),
         new SelectField({ name: "state", values: ["pending", "delivered", "failed"], maxSelect: 1, required: true }),
-        // How often it has been tried since it was written, or since it was last asked for again.
+        // Number of attempts since it was written or last resent.
         new NumberField({ name: "tries", onlyInt: true, min: 0 }),
-        // It was asked for again, and keeps nobody else waiting.
+        // Whether it was resent after it had ended. It then does not block its stream.
         flag("resent"),
         // [{"at", "status"?, "error"?, "milliseconds", "response"?}], the newest last.
         json("attempts", 256 * 1024),
         date("next_attempt"),
-        // Who is delivering it just now, and until when nobody else does.
+        // Lease of the process that delivers it, and the lease's end.
         text("lease", 64),
         date("leased_until"),
         date("delivered"),
@@ -187,7 +187,8 @@ migrate(
       {
         listRule: SERVICE,
         createRule: `${SERVICE} && state = "pending"`,
-        // Taken when it is due and may go, made due again, settled by who holds it. What it says never changes but to leave a person out.
+        // Four changes are allowed: leasing a due webhook, resending, storing a result by the holder of the lease, and redaction. Only
+        // redaction changes the payload.
         updateRule: `${SERVICE} && ${notSet("team", "partner", "profile", "check", "stream", "event")} && redacted = false && (
           (${notSet("payload", "redacted", "resent", "state")} && (leased_until = "" || leased_until < @now) && state = "pending"
             && next_attempt <= @now && partner.active = true && partner.webhook_disabled = "") ||
@@ -198,7 +199,7 @@ migrate(
       },
     );
 
-    // What can be sent: the first of each stream that is not delivered yet, with where it goes and how it is signed.
+    // View of the queue: the first pending webhook of each stream and partner, and resent ones, with their endpoint and secrets.
     app.save(
       new Collection({
         type: "view",
@@ -219,7 +220,7 @@ migrate(
       }),
     );
 
-    // What a partner is shown.
+    // View of the deliveries that a partner can read.
     app.save(
       new Collection({
         type: "view",

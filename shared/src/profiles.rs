@@ -1,4 +1,4 @@
-//! Rules for profiles: who finds them, when they are open or decided, and the daily limits of flow tokens.
+//! Rules for profiles: which callers find them, when they are open or decided, and the daily limits of flow tokens.
 //!
 //! A profile is decided once it is verified or rejected. From then on flow tokens cannot change it; PocketBase's rules
 //! enforce the same on every write.

@@ -1,13 +1,17 @@
 //! Computed checks of a reading. They use neither the model's opinion nor instructions in the text of a document. A reading
 //! error of the model is detected only where the MRZ contradicts it.
 //!
-//! | Check | `pass` | `fail` | `not_applicable` |
-//! | --- | --- | --- | --- |
-//! | `mrz_check_digits` | every check digit of the MRZ is right | one is wrong; a passport has no MRZ, or that of another kind of document; the MRZ has no format of ICAO Doc 9303 | no MRZ was read; the MRZ has a national format, as on driving licences |
-//! | `mrz_matches_document` | the MRZ and the printed fields agree on name, number, country, gender, dates of birth and expiry, as far as both were read | one differs | no MRZ could be read, or no printed field |
-//! | `not_expired` | the date of expiry, printed and in the MRZ, is today or later | one of the two is past | neither was read; the printed one is not a calendar date |
-//! | `dates_plausible` | birth is before today, at most 130 years ago; expiry is after birth, at most 50 years ahead | otherwise, or a date is not a calendar date | no date was read |
-//! | `hints_match` | kind of document, number and every word of the name are as the caller expects | one differs, or its field was not read | the caller sent no hint |
+//! - `mrz_check_digits` passes when every check digit of the MRZ is right. It fails when one is wrong, when a passport has no MRZ or
+//!   that of another kind of document, and when the MRZ has no format of ICAO Doc 9303. It is not applicable when no MRZ was read,
+//!   or the MRZ has a national format, as on driving licences.
+//! - `mrz_matches_document` passes when the MRZ and the printed fields agree on name, number, country, gender, dates of birth and
+//!   expiry, as far as both were read. It fails when one differs. It is not applicable when no MRZ or no printed field was read.
+//! - `not_expired` passes when the date of expiry, printed and in the MRZ, is today or later. It fails when one of the two is past.
+//!   It is not applicable when neither was read, or the printed one is not a calendar date.
+//! - `dates_plausible` passes when birth is before today and at most 130 years ago, and expiry is after birth and at most 50 years
+//!   ahead. It fails otherwise, and for a text that is not a calendar date. It is not applicable when no date was read.
+//! - `hints_match` passes when the kind of document, the number and every word of the name are as the caller expects. It fails when
+//!   one differs or its field was not read. It is not applicable when the caller sent no hint.
 //!
 //! A reason names fields and never their values, so that it contains no personal data.
 

@@ -1,7 +1,7 @@
 //! POST /api/face-liveness/session: creates an Amazon Rekognition Face Liveness session.
 //!
-//! A repeated request with the same `Idempotency-Key` gets the same session, and no other caller's request does. AWS calls: one.
-//! PocketBase calls: one to store the session and, with a flow token, one before it to load the profile.
+//! A repeated request with the same `Idempotency-Key` gets the same session; the key of another caller is independent of it. AWS
+//! calls: one. PocketBase calls: one to store the session and, with a flow token, one before it to load the profile.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -64,8 +64,8 @@ struct SessionView {
 ///
 /// # Errors
 /// 400 for a bad body or `Idempotency-Key`; 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose
-/// profile is gone; 409 for one whose profile is decided; 429 when AWS throttles, or a person has used up the sessions of a
-/// day; 501 where AWS is not configured; PocketBase's and AWS's failures.
+/// profile does not exist any more; 409 for a flow token whose profile is decided; 413; 415; 429 when AWS throttles, or the daily
+/// limit of sessions is reached; 501 when AWS is not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.authenticate_bearer(credentials(request.headers()))?;

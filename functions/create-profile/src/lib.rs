@@ -1,7 +1,8 @@
 //! POST /api/profiles/create: creates a profile, or finds the existing one.
 //!
-//! The body chooses the key by which profiles are reused. With `userID`: one profile per team and `userID`, and a link with a
-//! flow token. Without it, and with an API key: one per team, document type, number and country, and a plain link.
+//! The body decides how an existing profile is found, and the kind of link. With `userID`: one profile per team and `userID`, and a
+//! link with a flow token. Without `userID`, for an API key: one profile per team and document type, number and country, and a link
+//! without a token.
 //! PocketBase calls: one for a new profile, two for an existing one.
 
 use lambda_http::http::StatusCode;
@@ -35,9 +36,9 @@ impl State {
 
 /// URLs of the hosted flow.
 struct LinkSettings {
-    /// `CLIENT_URL`: of the bearer contract, without a trailing slash.
+    /// `CLIENT_URL`: URL for profiles with `userID`, without a trailing slash.
     client_url: String,
-    /// `IDENTIVIA_FRONTEND_URL`: of the key contract; `https://identivia.com` by default.
+    /// `IDENTIVIA_FRONTEND_URL`: URL for profiles by document; `https://identivia.com` by default.
     frontend_url: String,
 }
 
@@ -51,7 +52,7 @@ impl LinkSettings {
     }
 }
 
-/// Body of the bearer contract.
+/// Body with `userID`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ByUser {
@@ -69,7 +70,7 @@ struct ByUser {
     language: Option<Text<35>>,
 }
 
-/// Body of the key contract.
+/// Body without `userID`.
 #[derive(Deserialize)]
 struct ByDocument {
     name: Text<255>,
@@ -78,7 +79,7 @@ struct ByDocument {
     nationality: Text<128>,
 }
 
-/// Required fields of the key contract.
+/// Required fields of a body without `userID`.
 const DOCUMENT_FIELDS: [&str; 4] = ["name", "document_type", "document_number", "nationality"];
 
 #[derive(Serialize)]
@@ -95,7 +96,8 @@ struct CreateResponse {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for missing or invalid fields; 401; 403 for a flow token, a missing scope or another's team; PocketBase's failures.
+/// 400 for missing or invalid fields; 401; 403 for a flow token, a missing scope or a team that is not the caller's; 413; 415;
+/// PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let body = read_json(&request);
     let body_key = body.as_ref().ok().and_then(|body| body.get("apiKey")).and_then(Value::as_str);
@@ -137,8 +139,9 @@ fn is_given(body: &Value, field: &str) -> bool {
     }
 }
 
-/// Team of the profile: the team in the body, if the caller may name it; else the caller's own. A caller of all teams that
-/// names none gets the service account's team. A caller without a team does not, since it would see another team's records.
+/// Team of the profile: the team in the body, if the caller may use it; else the caller's own. For a caller of all teams that
+/// names no team, it is the service account's team. For a caller without a team it is none, since the caller would otherwise get
+/// another team's records.
 async fn team(state: &State, caller: &Caller, body: &Value) -> Result<Option<Team>, ApiError> {
     let asked: Option<Team> = match body.get("team") {
         Some(team) if is_given(body, "team") => {

@@ -84,8 +84,8 @@ struct UploadView {
 ///
 /// # Errors
 /// 400 for missing or invalid fields; 401; 403 for a missing scope or another profile than a flow token's; 404 for a profile that is
-/// not the caller's; 409 for a flow token once the profile is decided; 413 for a file larger than its field takes; 429 when a person
-/// has used up the uploads of a day; 501 where there is no bucket; PocketBase's failures.
+/// not the caller's; 409 for a flow token once the profile is decided; 413 for a file larger than its field accepts; 415; 429 when
+/// the daily limit of uploads is reached; 501 when no bucket is configured; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.authenticate(credentials(request.headers()), pocketbase).await?;
@@ -111,7 +111,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         size: given.size,
         flow_attempt: None,
     };
-    // An upload for a profile belongs to the profile's team, also when a caller of all teams makes it.
+    // An upload for a profile belongs to the profile's team, also when a caller of all teams announces it.
     if let Some(overview) = &overview {
         upload.team.clone_from(&overview.team);
     }
@@ -144,9 +144,9 @@ fn announced(given: &Announced) -> Result<(&'static str, String), ApiError> {
     let known = FIELDS.into_iter().find(|(field, _)| *field == given.field.as_str());
     let names = FIELDS.map(|(field, _)| field).join(", ");
     let (field, media) = known.ok_or_else(|| ApiError::invalid_field("field", format!("must be one of {names}")))?;
-    // Browsers add codecs.
+    // Browsers append codecs to the type.
     let content_type = given.content_type.as_str().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    // Phones name the codec instead of the container.
+    // Phones send `image/heic`, the codec, instead of the container's `image/heif`.
     let is_taken =
         media.types().contains(&content_type.as_str()) || (media == Media::Image && content_type == "image/heic");
     if !is_taken {

@@ -1,7 +1,7 @@
 //! DELETE /api/profiles/{id}: redacts a profile.
 //!
 //! Files, names, numbers, addresses, device data, faces, uploads, media of checks and webhook payloads are deleted. The statuses
-//! with their times stay, and a row in `audit`. No route finds the profile afterwards, and the same person can be created anew.
+//! with their times stay, and `audit` gets a row. Afterwards no route finds the profile, and the same person can get a new one.
 //! PocketBase calls: three, six to find the records of the profile, and one per record. S3 calls: two per 1,000 objects.
 
 use lambda_http::http::StatusCode;
@@ -30,7 +30,7 @@ impl State {
     }
 }
 
-/// Answers 204, also for a profile that is redacted already. A request completes one that was interrupted.
+/// Answers 204, also for a profile that is redacted already. A repeated request completes an interrupted one.
 ///
 /// # Errors
 /// 401; 403 for a missing scope; 404; PocketBase's and AWS's failures.

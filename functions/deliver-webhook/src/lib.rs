@@ -11,7 +11,7 @@ use shared::runtime::EventError;
 use shared::types::RecordId;
 pub use webhooks::Dispatcher as State;
 
-/// How long webhooks of one stream are delivered, of the function's 60 s.
+/// Time after which no further webhook of a stream is started. The function's timeout is 60 s.
 const TIME_BUDGET: Duration = Duration::from_secs(40);
 
 /// SQS event.
@@ -29,7 +29,7 @@ struct Message {
     body: String,
 }
 
-/// Messages that the queue delivers again.
+/// Answer to SQS: the messages that the queue must deliver again.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unhandled {
@@ -51,7 +51,7 @@ pub async fn handle(state: &State, messages: Messages) -> Result<Unhandled, Even
     let handled = messages.records.into_iter().map(async |message| match deliver(state, &message.body).await {
         Ok(()) => None,
         Err(failure) => {
-            tracing::error!(message = message.message_id, cause = %failure, "a message goes back to the queue");
+            tracing::error!(message = message.message_id, cause = %failure, "a message is left to the queue");
             Some(ItemFailure { item_identifier: message.message_id })
         }
     });
@@ -60,10 +60,10 @@ pub async fn handle(state: &State, messages: Messages) -> Result<Unhandled, Even
 
 async fn deliver(state: &State, message: &str) -> Result<(), EventError> {
     let Ok(id) = message.trim().parse::<RecordId>() else {
-        tracing::warn!("a message names no webhook");
+        tracing::warn!("a message contains no id of a webhook");
         return Ok(());
     };
-    // A webhook that is not due, or delivered already, needs nothing.
+    // A webhook that is not due or is delivered already is skipped.
     if let Some(delivery) = state.pocketbase.queued_delivery(&id).await? {
         state.sender.deliver(&state.pocketbase, delivery, Instant::now() + TIME_BUDGET).await?;
     }

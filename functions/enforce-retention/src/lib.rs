@@ -1,7 +1,7 @@
 //! Schedule, every day: deletes media, faces and uploads that are older than `RETENTION_DAYS`. Decisions stay.
 //!
-//! Deleted are objects in the bucket, images of Face Liveness sessions and records of uploads. They are selected by age, so that
-//! the next run completes an interrupted one. The bucket's lifecycle rule is the backstop.
+//! The job deletes objects in the bucket, images of Face Liveness sessions and records of uploads. It selects them by age, so that
+//! the next run completes an interrupted one. The bucket's lifecycle rule deletes objects that the job missed.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,11 @@ use shared::pocketbase::{self, Error, PocketBase};
 use shared::runtime::{EventError, StartError, Tick};
 use storage::{Bucket, RetentionSettings};
 
-/// After this time no further page is started, of the function's 15 minutes.
+/// Time after which no further page of records is started. The function's timeout is 15 minutes.
 const TIME_BUDGET: Duration = Duration::from_secs(12 * 60);
 
-/// How long after a redaction objects of the person can still appear: a form is valid for ten minutes, and a run can fail.
+/// Time after a redaction during which the person's objects are deleted again. An upload form is valid for ten minutes; the rest
+/// allows for failed runs.
 const AFTER_REDACTION: TimeDelta = TimeDelta::days(2);
 
 /// State built once per execution environment.
@@ -42,7 +43,7 @@ impl State {
 /// Number of deleted items.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Deleted {
-    /// Objects of the bucket.
+    /// Objects in the bucket.
     pub objects: usize,
     /// Checks whose media are gone.
     pub checks: usize,
@@ -52,16 +53,16 @@ pub struct Deleted {
     pub uploads: usize,
 }
 
-/// Runs once.
+/// Deletes everything that is past its retention time.
 ///
 /// # Errors
-/// When PocketBase or AWS fails. Items that were deleted until then stay deleted.
+/// When PocketBase or AWS fails. Items that were deleted before the failure stay deleted.
 pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
     let State { pocketbase, bucket, retention } = state;
     let started = Instant::now();
     let before: DateTime<Utc> = Utc::now() - TimeDelta::days(i64::from(retention.days));
     let mut deleted = Deleted::default();
-    // A failure is reported at the end, so that it does not keep the rest from being done.
+    // Failures are reported at the end, so that one kind of items does not block the others.
     let mut failures = Vec::new();
     match objects(pocketbase, bucket, before).await {
         Ok(count) => deleted.objects = count,
@@ -85,13 +86,13 @@ pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
     }
 }
 
-/// Deletes objects of the bucket, and returns how many.
+/// Deletes objects in the bucket, and returns their number.
 async fn objects(pocketbase: &PocketBase, bucket: &Bucket, before: DateTime<Utc>) -> Result<usize, EventError> {
     if !bucket.is_configured() {
         return Ok(0);
     }
     let mut deleted = bucket.delete_older(before).await.map_err(EventError::with_cause)?;
-    // A form that was issued before a redaction can be sent after it.
+    // A file can be uploaded after a redaction, with a form that was issued before it.
     for profile in pocketbase.redacted_since(Utc::now() - AFTER_REDACTION).await? {
         deleted += bucket.delete_person(&profile).await.map_err(EventError::with_cause)?;
     }
@@ -106,7 +107,7 @@ enum Kind {
     Uploads,
 }
 
-/// Deletes all records of a kind, page by page, and returns how many.
+/// Processes all records of a kind, page by page, and returns their number.
 async fn all(pocketbase: &PocketBase, kind: Kind, before: DateTime<Utc>, started: Instant) -> Result<usize, Error> {
     let mut deleted = 0;
     while started.elapsed() < TIME_BUDGET {

@@ -1,8 +1,8 @@
 //! GET /api/face-liveness/results/{sessionId}: result of a Face Liveness session.
 //!
-//! AWS is asked until the session has ended. The result is then stored, and later requests are answered from PocketBase.
-//! PocketBase calls: one to load the session, and one to store the result; later one, and one per image. AWS calls: one while
-//! the session is open.
+//! The result is read from AWS until the session has ended. It is then stored, and later requests are answered from PocketBase.
+//! PocketBase calls: one to load the session and one to store the result; for a stored result one, one per image, and one for a
+//! file token. AWS calls: one, until the result is stored.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -41,7 +41,7 @@ impl State {
 #[serde(rename_all = "camelCase")]
 struct ResultView<'a> {
     session_id: &'a SessionId,
-    /// Only for a session that has not succeeded, or not yet.
+    /// The status, unless the session has succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<LivenessStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ struct ImageView {
 ///
 /// # Errors
 /// 401; 403 for a missing scope, or when AWS refuses; 404 for a session that is unknown, expired, another team's or, with a
-/// flow token, another profile's; 429 when AWS throttles; 501 where AWS is not configured; PocketBase's and AWS's failures.
+/// flow token, another profile's; 429 when AWS throttles; 501 when AWS is not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.authenticate_bearer(credentials(request.headers()))?;
@@ -91,13 +91,13 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     Ok(no_store(success(StatusCode::OK, Some("Face Liveness results retrieved successfully"), view)))
 }
 
-/// 404 for a session that does not exist, or no longer, or is not the caller's.
+/// 404 for a session that does not exist, has expired, or is not the caller's.
 fn session_not_found() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "Session not found").message("Face Liveness session ID is invalid or expired")
 }
 
-/// Scores and images are shown only for a session that succeeded, since they mean nothing for any other. Images that would
-/// make the answer too large for Lambda are left out; AWS's have some 100 kB each.
+/// Answer for a result. Score and images are included only if the session succeeded, since they are meaningless otherwise. Images
+/// that would make the answer too large for Lambda are left out; AWS's images have about 100 kB each.
 fn view(session_id: &SessionId, is_live: bool, outcome: LivenessOutcome) -> ResultView<'_> {
     let succeeded = outcome.status == LivenessStatus::Succeeded;
     let mut weight = outcome.reference_image.as_ref().map_or(0, |image| image.bytes.len());
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_holds_as_many_audit_images_as_lambda_can_carry() {
+    fn audit_images_that_exceed_lambdas_limit_are_left_out() {
         let image = |size| LivenessImage { bytes: vec![0; size].into(), bounding_box: None };
         let session_id: SessionId = "5bec1e50-0000-4000-8000-000000000001".parse().unwrap();
         for (size, shown) in [(100_000, 4), (1_000_000, 3), (5_000_000, 0)] {

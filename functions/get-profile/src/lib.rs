@@ -1,7 +1,7 @@
 //! GET /api/profiles/{id}: a profile with its status and its newest verification.
 //!
-//! Bearer tokens get the body of the backend API; API keys, and with `PUBLIC_STATUS_LOOKUP` anyone with the id, that of the key API.
-//! PocketBase calls: one.
+//! Callers with a bearer token get the body of the backend API. Callers with an API key, and with `PUBLIC_STATUS_LOOKUP` anonymous
+//! callers, get the body of the key API. PocketBase calls: one.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};

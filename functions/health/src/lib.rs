@@ -54,7 +54,7 @@ struct HealthResponse<'a> {
     status: &'static str,
     service: &'static str,
     timestamp: String,
-    /// Seconds since the start of the process.
+    /// Seconds since the state was built: at the start of the process, or after the last change of the secret.
     uptime: f64,
     memory: Memory,
     pocketbase_status: &'static str,
@@ -67,8 +67,8 @@ struct HealthResponse<'a> {
     fingerprint_status: &'static str,
 }
 
-/// Memory of the process, in MB of 1,048,576 bytes. Linux reports no heap: the nearest are the data segment (`VmData`) and the
-/// anonymous resident memory (`RssAnon`).
+/// Memory of the process, in MB of 1,048,576 bytes. Linux reports no heap size, so the data segment (`VmData`) and the anonymous
+/// resident memory (`RssAnon`) take its place.
 #[derive(Serialize)]
 struct Memory {
     rss: String,
@@ -81,10 +81,10 @@ struct Memory {
 /// Answers a request.
 ///
 /// # Errors
-/// 401, unless `PUBLIC_HEALTH` lets anyone ask; 403 for a missing scope.
+/// 401 without a valid token, unless `PUBLIC_HEALTH` is set and no token is sent; 403 for a missing scope.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     if state.is_public && !request.headers().contains_key(AUTHORIZATION) {
-        // `recordsStored`: the earlier service fell back to records in memory. This one has none.
+        // `recordsStored`: part of the earlier service's contract, which counted records in memory. This service has none.
         let body = json!({ "status": "OK", "service": "Identivia-API", "recordsStored": 0 });
         return Ok(json_response(StatusCode::OK, &body));
     }

@@ -1,7 +1,8 @@
 //! GET /api/aws/credentials: temporary AWS credentials with which a browser can stream a Face Liveness session, and nothing else.
 //!
-//! With a long-term key they come from GetFederationToken; under a role, which cannot call that, from AssumeRole on
-//! `LIVENESS_CLIENT_ROLE_ARN`. The session policy allows two actions in both cases. AWS calls: one. PocketBase is not called.
+//! With a long-term key, the credentials come from GetFederationToken. A role cannot call GetFederationToken, so without such a key
+//! they come from AssumeRole on `LIVENESS_CLIENT_ROLE_ARN`. The session policy allows the same two actions in both cases. AWS calls:
+//! one. PocketBase is not called.
 
 use aws_sdk_sts::Client;
 use aws_sdk_sts::types::Credentials;
@@ -19,8 +20,7 @@ use shared::runtime::StartError;
 /// Lifetime of the credentials in seconds: 15 minutes, the shortest that STS allows.
 const LIFETIME: i32 = 900;
 
-/// Prefix of the session name in AWS CloudTrail. The rest is the same for the same caller, and reveals nothing about it. STS
-/// accepts 32 characters of `A-Z a-z 0-9 _ -` and some more.
+/// Prefix of the session name in AWS CloudTrail. A hash of the caller follows. GetFederationToken accepts 32 characters.
 const SESSION_NAME: &str = "identivia-";
 
 /// State built once per execution environment.
@@ -62,7 +62,7 @@ impl State {
     }
 }
 
-/// Session policy: the limit of what the credentials allow. Face Liveness has no resources (Service Authorization Reference).
+/// Session policy, which limits the credentials. Face Liveness has no resource-level permissions (Service Authorization Reference).
 fn policy() -> Value {
     json!({
         "Version": "2012-10-17",
@@ -86,7 +86,7 @@ struct CredentialsView {
 /// Answers a request.
 ///
 /// # Errors
-/// 401; 403 for a missing scope, or when AWS refuses; 429 when AWS throttles; 501 where AWS is not configured; AWS's failures.
+/// 401; 403 for a missing scope, or when AWS refuses; 429 when AWS throttles; 501 when AWS is not configured; AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let caller = state.authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::AwsCredentialsRead)?;

@@ -60,7 +60,7 @@ struct TokenResponse {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 with an OAuth error name, 401 `invalid_client`, 415 for another content type, 501 when no client is configured.
+/// 400 with an OAuth error name; 401 `invalid_client`; 413; 415 for another content type; 501 when no client is configured.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     if state.clients.is_empty() {
         return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "Token clients not configured")
@@ -73,7 +73,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             return Err(oauth_error("invalid_request", "Send the client's secret in one place, not in two"));
         }
         Some((id, secret)) => {
-            // Some libraries form-encode the credentials inside Basic, as RFC 6749 says, and some do not: both are accepted.
+            // RFC 6749 requires form encoding of the credentials inside Basic. Some libraries omit it, so both forms are accepted.
             state.client(id, secret).or_else(|| state.client(&form_decoded(id), &form_decoded(secret)))
         }
         None => {
@@ -101,7 +101,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
 }
 
 impl State {
-    /// The client with this id and secret. All clients are compared, so that the time reveals nothing.
+    /// The client with this id and secret. All clients are compared, so that the response time reveals nothing.
     fn client(&self, id: &str, secret: &str) -> Option<&TokenClient> {
         self.clients.iter().fold(None, |found, client| {
             let matches = is_same_secret(&client.client_id, id) & is_same_secret(&client.client_secret, secret);
@@ -188,7 +188,7 @@ fn oauth_error(error: &str, description: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, error).with("error_description", description)
 }
 
-/// Names the error of a malformed body as OAuth does.
+/// Replaces the short text of an error by OAuth's `invalid_request`.
 fn invalid_request(error: ApiError) -> ApiError {
     error.with("error", "invalid_request")
 }

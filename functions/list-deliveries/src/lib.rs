@@ -38,7 +38,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     caller.require(Scope::WebhooksRead)?;
     let mut query = query(&request)?;
     let limit = query.limit;
-    // One more tells whether there is a next page.
+    // One more than the page shows whether there is a next page.
     query.limit += 1;
     query.partner = caller.key_partner();
     let mut found = state.pocketbase.deliveries(caller.teams(), &query).await?;
@@ -75,7 +75,7 @@ fn query(request: &Request) -> Result<DeliveryQuery, ApiError> {
     })
 }
 
-/// Position of a webhook in the list.
+/// Cursor of a webhook: its position in the list, encoded.
 fn cursor(delivery: &DeliveryOverview) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", delivery.created.timestamp_millis(), delivery.id))
 }

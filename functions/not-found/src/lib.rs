@@ -1,4 +1,4 @@
-//! `$default`: what no other route takes. 404, or 405 with `Allow` for a path that exists with other methods.
+//! `$default`: answers requests that match no route. 404, or 405 with `Allow` for a path that exists with other methods.
 
 use lambda_http::http::header::ALLOW;
 use lambda_http::http::{Method, StatusCode};
@@ -8,7 +8,7 @@ use shared::env::Env;
 use shared::http::ApiError;
 use shared::runtime::StartError;
 
-// ROUTES, which build.rs derives from template.yaml.
+// Defines ROUTES, which build.rs derives from template.yaml.
 include!(concat!(env!("OUT_DIR"), "/routes.rs"));
 
 /// State built once per execution environment.
@@ -17,10 +17,10 @@ pub struct State {
 }
 
 impl State {
-    /// A table of the routes.
+    /// Builds the table of routes.
     ///
     /// # Errors
-    /// When two routes contradict each other.
+    /// When two routes conflict.
     pub async fn from_env(_: &Env) -> Result<Self, StartError> {
         let mut routes = Router::new();
         for (path, methods) in ROUTES {

@@ -1,5 +1,5 @@
-//! POST /api/status_history/{id}: adds an entry to the status history of a profile, and sends webhooks to subscribed partners. The
-//! profile's own status stays.
+//! POST /api/status_history/{id}: adds an entry to the status history of a profile, and sends webhooks to subscribed partners. It
+//! does not change the profile's own status.
 //!
 //! PocketBase calls: two, to load the profile (through the verification, where one is named) and to write; once a minute one
 //! more for the subscriptions. SQS calls: one per webhook.
@@ -69,8 +69,8 @@ struct StatusView<'a> {
 ///
 /// # Errors
 /// 400 for missing or invalid fields, or a verification that is not the profile's; 401; 403 for a missing scope, another
-/// profile than a flow token's, or a flow token that records anything but `pending` or liveness values; 404; 409 for a flow token once the
-/// profile is decided; PocketBase's failures.
+/// profile than a flow token's, or a flow token that sends liveness values or another status than `pending`; 404; 409 for a flow
+/// token once the profile is decided; 413; 415; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let id = path_parameter(&request, "id");
@@ -89,7 +89,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         ("liveness_confidence", given.liveness_confidence.is_some()),
         ("liveness_status", given.liveness_status.is_some()),
     ];
-    // A browser's claims do not count: its verification holds AWS's result.
+    // Liveness values of a browser are refused: its verification contains AWS's result.
     if let Some((field, _)) = liveness.into_iter().find(|(_, is_given)| caller.is_flow() && *is_given) {
         return Err(ApiError::from(auth::Error::InsufficientScope(Scope::StatusHistoryWrite))
             .with("field", field)
@@ -137,7 +137,7 @@ fn required(
     }
 }
 
-/// Profile of an entry.
+/// Profile that an entry is about.
 struct Subject {
     /// The verification, if the request names one.
     verification: Option<RecordId>,
@@ -161,8 +161,8 @@ async fn deliveries(state: &State, subject: &Subject, status: &NewStatus) -> Res
 
 /// The profile, and the verification if the request names one.
 ///
-/// A verification of the profile is loaded with the profile, in one call. A verification of another profile is treated as one
-/// that does not exist.
+/// A verification of the profile is loaded together with the profile, in one call. A verification of another profile counts as
+/// missing.
 async fn look_up(
     state: &State,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Comparison of claimed liveness with the result of the AWS session.
+//! Comparison of claimed liveness values with the result of the AWS session.
 
 use lambda_http::http::StatusCode;
 use liveness::Liveness;
@@ -11,7 +11,7 @@ use shared::types::{Confidence, RecordId, SessionId, Text};
 /// Allowed difference between a claimed score and AWS's: rounding to two decimals.
 const TOLERANCE: f64 = 0.01;
 
-/// The session that a verification names, if it was created here and the caller sees it. One call.
+/// The session that a verification names, if it was created by this service and the caller sees it. One call.
 ///
 /// # Errors
 /// 409 for a session of another profile, and with a flow token for any session that was not created for its profile;
@@ -73,7 +73,7 @@ pub async fn compare(
     };
     let (status, confidence) = match ending {
         Some((status, confidence)) if status != LivenessStatus::Expired => (status, confidence),
-        // The claim of a partner's backend is stored unconfirmed; a browser's is refused.
+        // The claim of a partner's backend is stored unconfirmed. The claim of a browser is refused.
         _ if is_flow => {
             return Err(session_conflict("This session has expired; create another, and complete it"));
         }

@@ -1,6 +1,6 @@
-//! Fingerprint's Server API: compares the device data that a browser sent with the event that Fingerprint recorded.
+//! Client of Fingerprint's Server API: compares the device data that a browser sent with the event that Fingerprint recorded.
 //!
-//! The verdict is stored beside the data. It refuses no request, and neither does a failure of Fingerprint.
+//! The verdict is stored beside the data. Neither a failing verdict nor a failure of Fingerprint causes an error answer.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use shared::upstream;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an answer may take: the record is waiting.
+/// How long an answer may take. The verification is written after it.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The largest answer that is read, in bytes. An event has some 10 kB.
+/// The largest answer that is read, in bytes. An event has about 10 kB.
 const MAX_ANSWER: usize = 256 * 1024;
 
 /// The longest visitor id that is stored, in bytes. Fingerprint's have 20.
@@ -31,7 +31,8 @@ const CLOCK_SKEW: i64 = 60_000;
 struct Settings {
     /// `FINGERPRINT_SECRET_KEY`; without it devices are not checked.
     secret_key: Option<String>,
-    /// Server API of `FINGERPRINT_REGION` (`us` by default, `eu`, `ap`), or `FINGERPRINT_BASE_URL`; without a trailing slash.
+    /// URL of the Server API: `FINGERPRINT_BASE_URL`, else by `FINGERPRINT_REGION` (`us` by default, `eu`, `ap`); without a trailing
+    /// slash.
     base_url: String,
     /// `FINGERPRINT_MAX_AGE_SECONDS`: the highest age of an event, 60 to 86,400 s, 1,800 by default, which is the default
     /// lifetime of a flow token.
@@ -91,7 +92,7 @@ struct Checks {
     not_a_bad_bot: bool,
 }
 
-/// Event of Server API v4. A missing field counts against the device.
+/// Event of Server API v4. A check whose field is missing fails.
 #[derive(Deserialize)]
 struct Event {
     /// Milliseconds since 1970.
@@ -107,7 +108,7 @@ struct Identification {
     visitor_id: Option<String>,
 }
 
-/// Ids in the data of the browser agent, by the names of version 4 and of version 3.
+/// Ids in the data of the browser agent, under the names of its versions 4 and 3.
 struct Claim<'a> {
     event: Option<&'a str>,
     visitor: Option<&'a str>,
@@ -140,7 +141,7 @@ impl Fingerprint {
     }
 
     /// Verdict on device data; `None` without data, or when Fingerprint is not configured. One call, repeated once when the
-    /// connection broke.
+    /// connection failed.
     pub async fn check(&self, data: Option<&Value>) -> Option<Verdict> {
         let (key, data) = (self.settings.secret_key.as_ref()?, data?);
         let claim = Claim::of(data);
@@ -152,7 +153,7 @@ impl Fingerprint {
             outcome => outcome,
         };
         let response = match response {
-            // The id is the browser's: an unknown or malformed one fails the check.
+            // The browser sent the id, so an unknown or malformed id fails the check.
             Ok(response) if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
                 return Some(Verdict::of(Outcome::Fail, Some(Checks::default())));
             }
@@ -175,6 +176,7 @@ impl Fingerprint {
         })
     }
 
+    /// Verdict on an event.
     fn judge(&self, event: Event, claim: &Claim<'_>) -> Verdict {
         let age = Utc::now().timestamp_millis().saturating_sub(event.timestamp);
         let max_age = i64::try_from(self.settings.max_age.as_millis()).unwrap_or(i64::MAX);
@@ -183,7 +185,7 @@ impl Fingerprint {
             found: true,
             fresh: (-CLOCK_SKEW..=max_age).contains(&age),
             not_replayed: event.replayed == Some(false),
-            // The browser need not name a visitor.
+            // The browser's data need not contain a visitor id.
             same_visitor: visitor_id.is_some() && (claim.visitor.is_none() || claim.visitor == visitor_id.as_deref()),
             not_a_bad_bot: matches!(event.bot.as_deref(), Some("not_detected" | "good")),
         };
@@ -194,7 +196,7 @@ impl Fingerprint {
     }
 }
 
-/// Logs the cause without body and URL, which identify a device.
+/// Verdict without an answer of Fingerprint. The logged cause contains no body or URL, which identify a device.
 fn unavailable(cause: impl std::fmt::Display) -> Verdict {
     tracing::warn!(cause = %cause, "Fingerprint could not be asked");
     Verdict::of(Outcome::Unavailable, None)

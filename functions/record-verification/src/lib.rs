@@ -1,11 +1,11 @@
 //! POST /api/verification_history/{id}: adds a verification, with its files, to a profile.
 //!
-//! Claimed liveness is compared with the result of the AWS session where there is one, and device data with Fingerprint. Files
-//! that the request does not contain are streamed from the profile. The verification is one write.
+//! Claimed liveness values are compared with the result of the AWS session, if there is one, and device data with Fingerprint's
+//! event. Files that the request does not contain are streamed from the profile. The verification is one write.
 //!
 //! PocketBase calls: three, to load the profile and the session at the same time and to write, and those for copied files; one
-//! per upload; with a flow token one more, to see that the profile is still open. AWS calls: one, when the session's result has
-//! not been read yet. Fingerprint calls: one.
+//! per upload; with a flow token one more, to check that the profile is still open; one to store a session's result that is read
+//! first here. AWS calls: one in that case. S3 calls: three per upload, and one for all. Fingerprint calls: one, with device data.
 
 mod crosscheck;
 mod fingerprint;
@@ -102,10 +102,10 @@ struct VerificationView<'a> {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for a bad field or file, or listing all that is missing; 401; 403 for a missing scope or another profile than a flow
-/// token's; 404; 409 for a flow token once the profile is decided, and for a liveness session that is another profile's, has
-/// been used, is not over, or says something else than the request; 413; 415; 429 when a flow token has used up its attempts;
-/// PocketBase's and AWS's failures.
+/// 400 for a bad field or file, or with a list of all missing ones; 401; 403 for a missing scope or another profile than a flow
+/// token's; 404; 409 for a flow token once the profile is decided, for a liveness session that is another profile's, has been
+/// used, has not ended, or contradicts the request, and for an upload that cannot be used; 413; 415; 429 when the daily limit of a
+/// flow token is reached; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let id = path_parameter(&request, "id");
@@ -127,14 +127,14 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let purpose = CopyPurpose::Transient;
     let claim = state.uploads.claim(pocketbase, authenticator, &caller, Some(&id), purpose, &mut form).await?;
     let files = files(form, &profile);
-    // A caller of all teams sees all sessions, but a session confirms only profiles of its own team.
+    // A caller of all teams sees all sessions, but a session can confirm only profiles of its own team.
     let session = session?.filter(|session| session.team == profile.team);
     let record = record(state, &caller, session.as_ref(), verification, &files, &claim.uses).await;
     let record = state.uploads.finish(claim, record).await?;
     Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
 }
 
-/// Checks liveness and device, and adds the record.
+/// Checks liveness values and device data, and adds the record.
 async fn record(
     state: &State,
     caller: &Caller,
@@ -156,7 +156,7 @@ async fn record(
         let record = pocketbase.create_verification(writer, &verification, files, uses).await;
         return record.map_err(|error| write_error(error.into()));
     }
-    // The checks may have taken seconds, in which the partner may have decided.
+    // The partner may have decided during the checks, which can take seconds.
     let profile = profiles::load_open(pocketbase, &verification.profile, caller).await?;
     let mut attempts = state.daily_limit.attempts(&profile)?;
     loop {
@@ -168,7 +168,7 @@ async fn record(
     }
 }
 
-/// 409 for a session that another verification uses: a unique index admits it once.
+/// Error for a failed write: 409 for a session that another verification uses, since a unique index accepts it once.
 fn write_error(error: profiles::Error) -> ApiError {
     match error {
         profiles::Error::PocketBase(Error::NotUnique(field)) if field == "liveness_session" => session_conflict(
@@ -220,7 +220,7 @@ fn verification(
     let absent = |field: &str| ApiError::missing_fields(&REQUIRED, &[field]);
     let claimed_ip: Option<Text<45>> = form.get("ip_address")?;
     let ip_address = match claimed_ip {
-        // A browser's claim is ignored.
+        // An address that a browser claims is ignored.
         Some(_) if caller.is_flow() => source_ip,
         Some(claimed) => match claimed.as_str().parse::<IpAddr>() {
             Ok(address) => Some(address.to_string()),
@@ -234,7 +234,7 @@ fn verification(
         liveness_session_id: form.get("liveness_session_id")?.ok_or_else(|| absent("liveness_session_id"))?,
         liveness_confidence: form.get("liveness_confidence")?.ok_or_else(|| absent("liveness_confidence"))?,
         liveness_status: form.get("liveness_status")?.ok_or_else(|| absent("liveness_status"))?,
-        // A claim, until it is compared with the session's result.
+        // The values are claims until they are compared with the session's result.
         liveness_verified: false,
         liveness_session: None,
         document_type: form.get("document_type")?.ok_or_else(|| absent("document_type"))?,
@@ -251,7 +251,7 @@ fn verification(
     })
 }
 
-/// FingerprintJS's visitor data as JSON; a plain visitor or event id is stored as a string.
+/// Visitor data of the Fingerprint agent as JSON. Text that is no JSON is a plain id, and is stored as a string.
 fn fingerprint(form: &Form) -> Result<Option<Value>, ApiError> {
     match form.get_json("fingerprint") {
         Ok(data) => Ok(data),

@@ -1,4 +1,4 @@
-//! POST /api/webhooks/deliveries/{id}/resend: delivers a webhook again, with the retry schedule from its start.
+//! POST /api/webhooks/deliveries/{id}/resend: delivers a webhook again, and restarts its retry schedule.
 //!
 //! PocketBase calls: two, to load the delivery and to make it due. SQS calls: one.
 

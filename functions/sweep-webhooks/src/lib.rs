@@ -1,6 +1,7 @@
 //! Schedule, every minute: delivers due webhooks, and ends abandoned checks.
 //!
-//! All webhooks are delivered even if the queue loses every message. PocketBase calls: two when there is nothing to do.
+//! All webhooks are delivered even if the queue loses every message. PocketBase calls when there is nothing to do: two, and a
+//! session check after each, since both lists are empty.
 
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
@@ -17,29 +18,30 @@ pub use webhooks::Dispatcher as State;
 /// How many partners are served at the same time.
 const PARTNERS_AT_ONCE: usize = 16;
 
-/// How many webhooks are delivered to one partner at the same time: a slow endpoint delays only its own webhooks.
+/// How many webhooks are delivered to one partner at the same time. The limit is per partner, so that a slow endpoint does not delay
+/// the webhooks of other partners.
 const AT_ONCE: usize = 4;
 
-/// After this time no further delivery is started: the next sweep follows after a minute.
+/// Time after which no further delivery is started. The next sweep starts a minute after this one.
 const TIME_BUDGET: Duration = Duration::from_secs(40);
 
 /// Result of a sweep.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Swept {
-    /// Webhooks with an attempt.
+    /// Due webhooks that were processed, including those that another process had leased in the meantime.
     pub webhooks: usize,
-    /// Checks that were ended.
+    /// Abandoned checks that were ended.
     pub checks: usize,
 }
 
-/// Sweeps once.
+/// Runs one sweep.
 ///
 /// # Errors
 /// When PocketBase fails.
 pub async fn handle(state: &State, _: Tick) -> Result<Swept, EventError> {
     let pocketbase = &state.pocketbase;
     let started = Instant::now();
-    // A failure is reported at the end, so that it does not keep the rest from being done.
+    // A failure is reported at the end, so that it does not block the rest of the sweep.
     let mut failure = None;
     let mut checks = 0;
     match pocketbase.abandoned_checks().await {
@@ -57,7 +59,7 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, EventError> {
     let mut webhooks = 0;
     while started.elapsed() < TIME_BUDGET {
         let mut due = pocketbase.due_deliveries().await?;
-        // One attempt per webhook and sweep.
+        // A sweep makes one attempt per webhook.
         due.retain(|delivery| tried.insert(delivery.id.clone()));
         if due.is_empty() {
             break;
@@ -87,7 +89,7 @@ fn by_partner(due: Vec<QueuedDelivery>) -> Vec<Vec<QueuedDelivery>> {
     partners.into_values().collect()
 }
 
-/// Delivers the due webhooks of a partner, and returns how many had an attempt, and the last failure.
+/// Delivers the due webhooks of a partner. Returns the number of processed webhooks and the last failure.
 async fn deliver_all(state: &State, due: Vec<QueuedDelivery>, until: Instant) -> (usize, Option<Error>) {
     let mut delivered = stream::iter(due)
         .take_while(|_| ready(Instant::now() < until))

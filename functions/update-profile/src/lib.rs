@@ -1,8 +1,7 @@
 //! PATCH /api/profiles/{id}: changes fields of a profile and stores its files.
 //!
-//! A request is one write to PocketBase, so that a process that dies in between leaves the profile unchanged. PocketBase calls:
-//! two, to load the profile and to write; one more for the session that a flow token names, and one per upload. S3 calls: three
-//! per upload, and one for all.
+//! All changes are one write to PocketBase, so that the profile is never changed in part. PocketBase calls: two, to load the profile
+//! and to write; one more for the session that a flow token names, and one per upload. S3 calls: three per upload, and one for all.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
@@ -56,7 +55,7 @@ const FIELDS: FormFields = FormFields {
     ],
 };
 
-/// The one text field that a flow token may set: the Face Liveness session whose result AWS confirms.
+/// The only text field that a flow token may set: the Face Liveness session, whose result AWS confirms.
 const FLOW_TEXT: &str = "face_liveness_session_id";
 
 #[derive(Serialize)]
@@ -78,8 +77,8 @@ struct ProfileView<'a> {
 ///
 /// # Errors
 /// 400 for a bad field, a bad file, or nothing to update; 401; 403 for a missing scope, another profile than a flow token's,
-/// or a field that a flow token may not set; 404; 409 for a flow token once the profile is decided, or that names another profile's
-/// liveness session; 413; 415; PocketBase's failures.
+/// or a field that a flow token may not set; 404; 409 for a flow token once the profile is decided, for a flow token that names
+/// another profile's liveness session, and for an upload that cannot be used; 413; 415; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let id = path_parameter(&request, "id");

@@ -27,7 +27,7 @@ pub(super) struct Secret {
 }
 
 impl Secret {
-    /// The variables of the process, replaced by those of the secret where both have a value.
+    /// The variables of the process, overridden by those of the secret.
     pub(super) fn over(&self, process: &Env) -> Env {
         let mut env = process.clone();
         const KEY: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
