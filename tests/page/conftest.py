@@ -233,6 +233,8 @@ class Visit:
 
     def begin_recording(self):
         """Begins a recording that does not end before the clock goes on."""
+        # The page gives up a camera that shows no picture for some seconds, and stopping the clock skips a minute.
+        expect(self.button("selfie_record")).not_to_have_attribute("aria-disabled", "true")
         self.stop_clock()
         self.press("selfie_record")
         expect(self.page.locator("#count")).to_be_visible()
