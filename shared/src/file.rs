@@ -55,6 +55,14 @@ impl Media {
         }
     }
 
+    /// The largest file that can be uploaded, in bytes.
+    pub fn max_size(self) -> u64 {
+        match self {
+            Self::Image | Self::Scan => 15 * 1024 * 1024,
+            Self::Video => 50 * 1024 * 1024,
+        }
+    }
+
     /// Description of the accepted types, for error messages.
     pub fn description(self) -> &'static str {
         match self {

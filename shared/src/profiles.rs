@@ -121,7 +121,7 @@ impl DailyLimit {
             return Err(Error::LimitReached(self.quota));
         }
         // Failed checks give their numbers back, so numbers up to the count may be free. They are tried last.
-        let given_back = if self.quota == Quota::Checks { 1..=used } else { 1..=0 };
+        let given_back = (self.quota == Quota::Checks).then_some(1..=used).into_iter().flatten();
         let numbers = (used + 1..=self.per_day).chain(given_back);
         let names: Vec<_> = numbers.map(|number| format!("{}#{number}", profile.today)).collect();
         Ok(Attempts { quota: self.quota, names: names.into_iter() })

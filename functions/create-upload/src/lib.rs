@@ -20,12 +20,6 @@ use shared::runtime::StartError;
 use shared::types::{RecordId, Text};
 use storage::{POST_TTL, Uploads};
 
-/// The largest image, in bytes.
-const MAX_IMAGE: u64 = 15 * 1024 * 1024;
-
-/// The largest video, in bytes.
-const MAX_VIDEO: u64 = 50 * 1024 * 1024;
-
 /// The file fields of all routes, and what they accept.
 const FIELDS: [(&str, Media); 6] = [
     ("document_front", Media::Image),
@@ -153,7 +147,7 @@ fn announced(given: &Announced) -> Result<(&'static str, String), ApiError> {
         let types = media.types().join(", ");
         return Err(ApiError::invalid_field("contentType", format!("must be one of {types}")));
     }
-    let most = if media == Media::Video { MAX_VIDEO } else { MAX_IMAGE };
+    let most = media.max_size();
     match given.size {
         0 => Err(ApiError::invalid_field("size", "must be the file's size in bytes")),
         size if size > most => {
@@ -169,6 +163,6 @@ fn profile_of(caller: &Caller, named: Option<&str>) -> Result<Option<RecordId>, 
     if let Some(named) = named {
         caller.require_for(Scope::UploadsWrite, named)?;
     }
-    let named = named.map(|named| profiles::parse_id(named)).transpose()?;
+    let named = named.map(profiles::parse_id).transpose()?;
     Ok(named.or_else(|| caller.flow_profile().cloned()))
 }

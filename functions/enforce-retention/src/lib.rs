@@ -62,11 +62,15 @@ pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
     let started = Instant::now();
     let before: DateTime<Utc> = Utc::now() - TimeDelta::days(i64::from(retention.days));
     let mut deleted = Deleted::default();
-    // Failures are reported at the end, so that one kind of items does not block the others.
-    let mut failures = Vec::new();
+    // Failures are logged, and the last one is reported at the end, so that one kind of items does not block the others.
+    let mut failure = None;
+    let mut note = |error: EventError| {
+        tracing::error!(cause = %error, "retention is not enforced for all items");
+        failure = Some(error);
+    };
     match objects(pocketbase, bucket, before).await {
         Ok(count) => deleted.objects = count,
-        Err(failure) => failures.push(failure),
+        Err(error) => note(error),
     }
     for (kind, count) in [
         (Kind::CheckMedia, &mut deleted.checks),
@@ -75,12 +79,12 @@ pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
     ] {
         match all(pocketbase, kind, before, started).await {
             Ok(done) => *count = done,
-            Err(error) => failures.push(error.into()),
+            Err(error) => note(error.into()),
         }
     }
     let Deleted { objects, checks, liveness_sessions, uploads } = deleted;
     tracing::info!(objects, checks, liveness_sessions, uploads, "retention enforced");
-    match failures.pop() {
+    match failure {
         Some(failure) => Err(failure),
         None => Ok(deleted),
     }

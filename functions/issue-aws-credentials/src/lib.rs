@@ -46,14 +46,13 @@ impl State {
     /// When one is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         let settings = aws::Settings::from_env(env)?;
+        let has_long_term_key = settings.has_long_term_key();
         let source = match settings.is_configured() {
             false => Source::NotConfigured,
             true => {
                 let client = Client::new(&aws::config(&settings, "STS").await);
                 match settings.liveness_client_role {
-                    Some(role) if settings.key.is_none_or(|key| key.session_token.is_some()) => {
-                        Source::AssumeRole(client, role)
-                    }
+                    Some(role) if !has_long_term_key => Source::AssumeRole(client, role),
                     _ => Source::FederationToken(client),
                 }
             }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::{join_all, try_join, try_join3};
 use lambda_http::http::StatusCode;
 use shared::auth::Caller;
+use shared::aws;
 use shared::file::{Content, File};
 use shared::http::{ApiError, Form};
 use shared::pocketbase::Error;
@@ -37,7 +38,7 @@ pub struct Completed {
 /// Failure of a check.
 struct Failure {
     /// What the caller is told.
-    error: ApiError,
+    error: Box<ApiError>,
     /// Reason for the check's record.
     reason: String,
     /// Whether the attempt counts towards the daily limit.
@@ -48,7 +49,7 @@ struct Failure {
 
 impl Failure {
     fn new(reason: String, error: ApiError, attempt: AttemptUse) -> Self {
-        Self { error, reason, attempt, maybe_written: None }
+        Self { error: Box::new(error), reason, attempt, maybe_written: None }
     }
 
     /// A failure that the sender can correct. The attempt counts.
@@ -182,10 +183,10 @@ async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Compl
         // The check has ended already. Nothing else ends a check this early, so the outcome was written and only PocketBase's
         // answer was lost.
         (Ok(false), Some(completed)) => (Ok(*completed), true),
-        (Ok(_), _) => (Err(error), false),
+        (Ok(_), _) => (Err(*error), false),
         (Err(cause), maybe_written) => {
             tracing::warn!(%cause, "a failed check is left to the sweep");
-            (Err(error), maybe_written.is_some())
+            (Err(*error), maybe_written.is_some())
         }
     }
 }
@@ -266,6 +267,11 @@ fn comparison_failure(error: CompareError) -> Failure {
         // The model refuses the sender's media.
         CompareError::Model(openai::Error::Refused(_) | openai::Error::BadImage(_)) => {
             Failure::of_processing(error, AttemptUse::Kept)
+        }
+        // A changed secret may hold another key, for the next submission.
+        CompareError::Model(openai::Error::KeyRefused) | CompareError::Rekognition(aws::Error::Refused(_)) => {
+            let failure = Failure::of_processing(error, AttemptUse::GivenBack);
+            Failure { error: Box::new(failure.error.retry_after_secret_reload()), ..failure }
         }
         _ => Failure::of_processing(error, AttemptUse::GivenBack),
     }

@@ -10,6 +10,7 @@ use lambda_http::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderNam
 use lambda_http::{Body, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
+use shared::file::Media;
 use shared::pocketbase::records::Branding;
 
 use crate::theme::Theme;
@@ -25,10 +26,6 @@ const LANGUAGES: [(&str, &str); 4] = [
     ("fr", include_str!("../page/messages/fr.json")),
     ("de", include_str!("../page/messages/de.json")),
 ];
-
-/// The largest video and photo, in bytes: the limits of POST /api/uploads.
-const MAX_VIDEO: u32 = 50 * 1024 * 1024;
-const MAX_PHOTO: u32 = 15 * 1024 * 1024;
 
 /// Reason why a link cannot be used, as the page's messages name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,7 +68,7 @@ impl Page<'_> {
             "problem": null,
             "language": language,
             "partner": branding.map(|branding| json!({ "name": branding.name, "logo": theme.logo })),
-            "limits": { "selfie_video": MAX_VIDEO, "id_photo": MAX_PHOTO },
+            "limits": { "selfie_video": Media::Video.max_size(), "id_photo": Media::Image.max_size() },
             "retentionDays": self.retention_days,
             "uploadPath": "/api/uploads",
             "submitPath": "/verif/submit",

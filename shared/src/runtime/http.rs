@@ -95,20 +95,23 @@ impl<S: Send + Sync> HttpService<S> {
         response
     }
 
-    /// Handles a request, and handles it again with the reloaded secret when three things hold: an outdated secret would
-    /// explain the failure, the secret has changed, and the request has changed nothing at an upstream service yet.
+    /// Handles a request. After a failure that an outdated secret would explain, the secret is reloaded. If it has changed, and
+    /// the request has changed nothing at an upstream service yet, the request is handled again.
     async fn handle_with_retry(&self, request: Request) -> Result<Response<Body>, ApiError> {
         let state = self.state.current().await;
         if !self.state.is_reloadable() {
             return (self.handle)(&state, request).await;
         }
         let again = copy(&request);
-        let error = match watch_changes((self.handle)(&state, request)).await {
-            (Err(error), false) if error.may_be_outdated_secret() => error,
-            (outcome, _) => return outcome,
-        };
-        let reloaded = self.state.reload().await;
-        if Arc::ptr_eq(&state, &reloaded) { Err(error) } else { (self.handle)(&reloaded, again).await }
+        let (outcome, has_written) = watch_changes((self.handle)(&state, request)).await;
+        match outcome {
+            Err(error) if error.may_be_outdated_secret() => {
+                let reloaded = self.state.reload().await;
+                let is_same = Arc::ptr_eq(&state, &reloaded);
+                if has_written || is_same { Err(error) } else { (self.handle)(&reloaded, again).await }
+            }
+            outcome => outcome,
+        }
     }
 }
 

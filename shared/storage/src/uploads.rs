@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use shared::auth::{self, Authenticator, Caller};
 use shared::env::{ConfigError, Env};
 use shared::file::{Content, File};
@@ -100,16 +100,29 @@ impl Uploads {
             let upload = upload.ok_or(Error::NotFound { field })?;
             self.claim_one(field, reference, &upload, profile, purpose).await
         });
-        let claimed = try_join_all(claimed).await?;
+        let claimed = join_all(claimed).await;
         let keeps_copies = matches!(purpose, CopyPurpose::CheckMedia(_));
         let mut claim = UploadClaim { keeps_copies, ..UploadClaim::default() };
-        for Claimed { field, file, used, uploaded, copied } in claimed {
-            form.files.insert(field, file);
-            claim.uses.push(used);
-            claim.uploaded.push(uploaded);
-            claim.copied.push(copied);
+        let mut failure = None;
+        for outcome in claimed {
+            match outcome {
+                Ok(Claimed { field, file, used, uploaded, copied }) => {
+                    form.files.insert(field, file);
+                    claim.uses.push(used);
+                    claim.uploaded.push(uploaded);
+                    claim.copied.push(copied);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        Ok(claim)
+        match failure {
+            Some(error) => {
+                // The copies of the other uploads are not needed any more.
+                self.release(claim).await;
+                Err(error)
+            }
+            None => Ok(claim),
+        }
     }
 
     async fn claim_one(

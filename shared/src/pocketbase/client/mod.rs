@@ -19,8 +19,8 @@ use futures_util::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
 use reqwest::multipart::Form;
 use reqwest::{Client, Method};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -348,10 +348,11 @@ impl PocketBase {
         &self,
         collection: &str,
         writer: Writer,
-        payload: Payload<'_>,
+        record: &impl Serialize,
     ) -> Result<T, Error> {
+        let fields = serde_json::to_value(record).map_err(|error| Error::BadAnswer(error.to_string()))?;
         let path = format!("/api/collections/{collection}/records");
-        let call = Call { method: Method::POST, path, query: writer.query(), payload };
+        let call = Call { method: Method::POST, path, query: writer.query(), payload: Payload::Json(&fields) };
         typed(self.send(&call).await?.into_success()?)
     }
 }

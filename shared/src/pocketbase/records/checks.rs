@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{NewDelivery, UploadUse};
-use crate::pocketbase::client::{Error, Payload, PocketBase, Write, Writer, created_before, timestamp};
+use crate::pocketbase::client::{Error, PocketBase, Write, Writer, created_before, timestamp};
 use crate::types::{RecordId, Team, Text, UserId, VerificationStatus};
 
 /// The longest reason that is stored, in characters.
@@ -95,8 +95,7 @@ impl PocketBase {
     /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided, or
     /// for a profile that is redacted; else when PocketBase fails.
     pub async fn create_check(&self, writer: Writer, check: &NewCheck) -> Result<RecordId, Error> {
-        let fields = serde_json::to_value(check).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        let written: Written = self.create("checks", writer, Payload::Json(&fields)).await?;
+        let written: Written = self.create("checks", writer, check).await?;
         Ok(written.id)
     }
 

@@ -121,8 +121,7 @@ impl PocketBase {
     /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided; else
     /// when PocketBase fails.
     pub async fn create_liveness_session(&self, writer: Writer, session: &NewLivenessSession) -> Result<(), Error> {
-        let fields = serde_json::to_value(session).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        match self.create::<Written>("liveness_sessions", writer, Payload::Json(&fields)).await {
+        match self.create::<Written>("liveness_sessions", writer, session).await {
             Err(Error::NotUnique(field)) if field == "session_id" => Ok(()),
             outcome => outcome.map(|_| ()),
         }

@@ -5,9 +5,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::UploadUse;
-use crate::pocketbase::client::{
-    Error, Payload, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to,
-};
+use crate::pocketbase::client::{Error, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to};
 use crate::types::{Confidence, RecordId, Team, Teams, Text, UserId, VerificationStatus};
 
 /// Key that identifies a person, so that an existing profile is reused. Unique in `profiles`; set on creation, and replaced
@@ -241,8 +239,7 @@ impl PocketBase {
         struct Found {
             id: RecordId,
         }
-        let fields = serde_json::to_value(profile).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        match self.create::<Found>("profiles", Writer::Partner, Payload::Json(&fields)).await {
+        match self.create::<Found>("profiles", Writer::Partner, profile).await {
             Ok(created) => Ok(CreatedProfile::Created(created.id)),
             Err(Error::NotUnique(field)) if field == "dedupe_key" => {
                 let filter = equals("dedupe_key", &profile.dedupe_key.0);

@@ -57,7 +57,7 @@ impl PocketBase {
             return Ok(false);
         };
         let row = json!({ "action": "profile.redacted", "subject": id, "team": profile.team, "actor": actor });
-        match self.create::<Found>("audit", Writer::Partner, Payload::Json(&row)).await {
+        match self.create::<Found>("audit", Writer::Partner, &row).await {
             Ok(_) | Err(Error::NotUnique(_)) => {}
             Err(error) => return Err(error),
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::pocketbase::client::{
-    Error, Failed, Payload, PocketBase, Write, Writer, equals, optional, timestamp, typed, visible_to,
+    Error, Failed, PocketBase, Write, Writer, equals, optional, timestamp, typed, visible_to,
 };
 use crate::types::{RecordId, Team, Teams};
 
@@ -77,8 +77,7 @@ impl PocketBase {
     /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided;
     /// else when PocketBase fails.
     pub async fn create_upload(&self, writer: Writer, upload: &NewUpload) -> Result<Upload, Error> {
-        let fields = serde_json::to_value(upload).map_err(|error| Error::BadAnswer(error.to_string()))?;
-        self.create("uploads", writer, Payload::Json(&fields)).await
+        self.create("uploads", writer, upload).await
     }
 
     /// The upload with this id, if this owner announced it and the caller sees it. One call.
