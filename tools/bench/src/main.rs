@@ -211,7 +211,7 @@ async fn main() -> Result<(), Error> {
         ("create-profile", "create-profile/200-known-person.json"),
         ("record-status", "record-status/201-pending.json"),
         ("update-profile", "update-profile/200-document-photo.json"),
-        ("get-liveness-results", "get-liveness-results/200-kept.json"),
+        ("get-liveness-results", "get-liveness-results/200-stored-result.json"),
         ("create-liveness-session", "create-liveness-session/200-with-audit-images.json"),
         ("analyze-document", "analyze-document/200-passport.json"),
         ("create-upload", "create-upload/201-flow-token.json"),
