@@ -164,6 +164,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The failure in one word or two, without AWS's message, for records.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotConfigured => "not configured",
+            Self::Refused(_) => "refused",
+            Self::Throttled(_) => "throttled",
+            Self::TimedOut(_) => "no answer",
+            Self::BadAnswer(_) => "bad answer",
+        }
+    }
+
     /// An answer that cannot be used.
     pub fn bad_answer(cause: impl Display) -> Self {
         Self::BadAnswer(cause.to_string())

@@ -39,7 +39,7 @@ pub struct Completed {
 struct Failure {
     /// What the caller is told.
     error: Box<ApiError>,
-    /// Reason for the check's record.
+    /// Reason for the check's record. It contains no message of AWS, which may name roles and accounts.
     reason: String,
     /// Whether the attempt counts towards the daily limit.
     attempt: AttemptUse,
@@ -73,7 +73,14 @@ impl Failure {
 
 impl From<storage::Error> for Failure {
     fn from(error: storage::Error) -> Self {
-        if error.is_senders() { Self::of_sender(error) } else { Self::of_service(error) }
+        match &error {
+            storage::Error::Aws(cause) => {
+                let reason = format!("S3: {}", cause.kind());
+                Self { reason, ..Self::of_service(error) }
+            }
+            _ if error.is_senders() => Self::of_sender(error),
+            _ => Self::of_service(error),
+        }
     }
 }
 
@@ -269,9 +276,16 @@ fn comparison_failure(error: CompareError) -> Failure {
             Failure::of_processing(error, AttemptUse::Kept)
         }
         // A changed secret may hold another key, for the next submission.
-        CompareError::Model(openai::Error::KeyRefused) | CompareError::Rekognition(aws::Error::Refused(_)) => {
+        CompareError::Model(openai::Error::KeyRefused) => {
             let failure = Failure::of_processing(error, AttemptUse::GivenBack);
             Failure { error: Box::new(failure.error.retry_after_secret_reload()), ..failure }
+        }
+        CompareError::Rekognition(cause) => {
+            let reason = format!("Rekognition: {}", cause.kind());
+            let is_refusal = matches!(cause, aws::Error::Refused(_));
+            let failure = Failure::of_processing(error, AttemptUse::GivenBack);
+            let error = if is_refusal { Box::new(failure.error.retry_after_secret_reload()) } else { failure.error };
+            Failure { reason, error, ..failure }
         }
         _ => Failure::of_processing(error, AttemptUse::GivenBack),
     }

@@ -10,8 +10,7 @@ use openai::{OpenAi, Part, Question};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::aws;
-use shared::env::{ConfigError, Env};
-use shared::runtime::StartError;
+use shared::env::{ConfigError, Env, StartError};
 
 use crate::rules::{Face, Findings, holds_instructions};
 

@@ -19,11 +19,11 @@ use std::time::Instant;
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, FormFields, json_response, no_store, read_form};
 use shared::profiles::{DailyLimit, Quota};
-use shared::runtime::{Backend, StartError};
+use shared::runtime::Backend;
 use storage::Uploads;
 use webhooks::{DeliveryQueue, Subscriptions};
 
