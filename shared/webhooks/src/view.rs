@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use shared::pocketbase::records::{Attempt, DeliveryOverview, DeliveryState, WebhookEvent};
+use shared::pocketbase::records::{Attempt, DeliveryOverview, DeliveryState};
 use shared::types::RecordId;
 
 /// A delivery with its attempts and its endpoint, without media URLs.
@@ -12,7 +12,7 @@ pub struct DeliveryView {
     id: RecordId,
     /// The `webhook-id` of every attempt.
     webhook_id: String,
-    event: WebhookEvent,
+    event: String,
     state: DeliveryState,
     created_at: String,
     delivered_at: Option<String>,

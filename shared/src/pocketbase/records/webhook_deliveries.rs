@@ -129,7 +129,7 @@ impl Subscriber {
     /// [`WebhookEvent::CheckCompleted`].
     pub fn is_subscribed_to(&self, event: WebhookEvent) -> bool {
         match &*self.webhook_events {
-            [] => event != WebhookEvent::StatusChanged,
+            [] => event == WebhookEvent::CheckCompleted,
             events => events.contains(&event),
         }
     }
@@ -221,7 +221,8 @@ pub enum AttemptResult {
 #[allow(missing_docs)] // The names are the view's.
 pub struct DeliveryOverview {
     pub id: RecordId,
-    pub event: WebhookEvent,
+    /// As stored: it may be an event of an earlier or later version.
+    pub event: String,
     #[serde(default)]
     pub payload: Value,
     pub state: DeliveryState,
