@@ -4,7 +4,7 @@
 //! never repeats its value. Each settings struct is in the module that uses it and is read by its `from_env`.
 
 use std::collections::HashMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -30,6 +30,21 @@ impl ConfigError {
     /// A variable with an unusable value, and what the value must be.
     pub fn malformed(name: &'static str, reason: impl Display) -> Self {
         Self::Malformed { name, reason: reason.to_string() }
+    }
+}
+
+/// Reason why a function cannot start. Its `Debug` is its message, because that is what `main` prints.
+pub struct StartError(String);
+
+impl<E: std::error::Error> From<E> for StartError {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 

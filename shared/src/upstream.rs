@@ -70,8 +70,8 @@ tokio::task_local! {
     static CHANGED: Cell<bool>;
 }
 
-/// Notes that the current request may have changed something at an upstream service. Clients call it before they send a
-/// write, so that a request which has written is never handled a second time.
+/// Notes that the current request may have changed something at an upstream service, so that it is not handled a second time.
+/// Clients call it after every write that was not clearly refused, unless repeating the write does no harm.
 pub fn note_change() {
     // Outside of `watch_changes`, as in tools and unit tests, the flag does not exist and is not needed.
     let _ = CHANGED.try_with(|changed| changed.set(true));

@@ -17,11 +17,10 @@ use openai::{OpenAi, Part, Question, Usage};
 use serde::Serialize;
 use serde_json::Value;
 use shared::auth::{Authenticator, Scope};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::file::Media;
-use shared::http::{ApiError, FormFields, RETRY_SECONDS, credentials, no_store, read_form, success};
+use shared::http::{ApiError, FormFields, credentials, no_store, read_form, success};
 use shared::pocketbase::{self, PocketBase};
-use shared::runtime::StartError;
 use shared::types::Text;
 use storage::{CopyPurpose, Uploads};
 
@@ -136,9 +135,6 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let document = form.files.remove("document_front");
     let document = document.ok_or_else(|| ApiError::internal("the form has no file"))?;
     let reply = async {
-        for upload in &claim.uses {
-            pocketbase.pin_upload(upload).await?;
-        }
         let hints = prompt::hints(&[
             ("document_type", hints.document_type),
             ("document_number", hints.document_number),
@@ -147,7 +143,12 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         let mut parts: Vec<_> = hints.into_iter().map(Part::Text).collect();
         parts.push(Part::Image(document.file_type.media_type, document.read().await?));
         let question = Question { instructions: prompt::INSTRUCTIONS, parts, name: prompt::NAME, schema };
-        openai.ask(question).await.map_err(model_error)
+        let reply = openai.ask(question).await.map_err(model_error)?;
+        // Last, because a request that has written is not handled again after a reload of the secret.
+        for upload in &claim.uses {
+            pocketbase.pin_upload(upload).await?;
+        }
+        Ok::<_, ApiError>(reply)
     };
     let reply = reply.await;
     uploads.release(claim).await;
@@ -178,9 +179,9 @@ fn model_error(error: openai::Error) -> ApiError {
             return ApiError::new(StatusCode::NOT_IMPLEMENTED, "OpenAI not configured")
                 .message("OPENAI_API_KEY must be set in environment variables");
         }
-        Error::Throttled { retry_after } => ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
-            .message("The model takes no more requests just now; try again shortly")
-            .retry_after(retry_after.unwrap_or(RETRY_SECONDS)),
+        Error::Throttled { retry_after } => {
+            ApiError::throttled("The model takes no more requests just now; try again shortly", *retry_after)
+        }
         Error::KeyRefused => failed(REFUSED_ACCOUNT).retry_after_secret_reload(),
         Error::QuotaUsedUp => failed(REFUSED_ACCOUNT),
         Error::Refused(_) => failed("The model would not read this image; take another photo of the document"),

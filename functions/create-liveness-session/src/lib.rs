@@ -9,12 +9,11 @@ use liveness::{CHALLENGE, Liveness};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::auth::Scope;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, json_response, parse_json, read_json, request_id};
 use shared::pocketbase::records::{LivenessStatus, NewLivenessSession};
 use shared::profiles::{self, Attempts, DailyLimit, Quota};
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::SessionId;
 
 /// The most audit images of a session.

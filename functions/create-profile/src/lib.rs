@@ -11,11 +11,10 @@ use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::auth::{self, Caller, Scope};
-use shared::env::{ConfigError, Env};
+use shared::env::{ConfigError, Env, StartError};
 use shared::http::{ApiError, credentials, json_response, parse_json, read_json};
 use shared::pocketbase::records::{CreatedProfile, DedupeKey, NewProfile};
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::{RecordId, Team, Teams, Text, UserId, VerificationStatus};
 
 /// State built once per execution environment.

@@ -10,13 +10,12 @@ use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::auth::{Caller, Scope};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, credentials, json_response, no_store, parse_json, read_json};
 use shared::pocketbase::records::NewUpload;
 use shared::profiles::{self, Attempts, DailyLimit, Quota};
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::{RecordId, Text};
 use storage::{POST_TTL, Uploads};
 

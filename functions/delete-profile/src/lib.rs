@@ -7,11 +7,10 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, path_parameter};
 use shared::profiles;
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use storage::Bucket;
 
 /// State built once per execution environment.

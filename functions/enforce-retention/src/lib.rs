@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::pocketbase::{self, Error, PocketBase};
-use shared::runtime::{EventError, StartError, Tick};
+use shared::runtime::{EventError, Tick};
 use storage::{Bucket, RetentionSettings};
 
 /// Time after which no further page of records is started. The function's timeout is 15 minutes.

@@ -11,11 +11,10 @@ use lambda_http::{Body, Request, RequestExt, Response};
 use liveness::Liveness;
 use serde::Serialize;
 use shared::auth::Scope;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, no_store, success};
 use shared::pocketbase::records::{BoundingBox, LivenessImage, LivenessOutcome, LivenessStatus};
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::{Decimal, SessionId};
 
 /// The most bytes of all images of an answer: a Lambda answer has 6 MB, and Base64 adds a third.

@@ -7,12 +7,11 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::auth::{self, Scope};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, path_parameter, success};
 use shared::pocketbase::records::{ProfileOverview, VerificationSummary};
 use shared::profiles;
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::{Decimal, Teams};
 
 /// State built once per execution environment.

@@ -11,10 +11,9 @@ use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use serde_json::json;
 use shared::auth::Scope;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, RETRY_SECONDS, credentials, json_response};
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::Decimal;
 use shared::{aws, pocketbase};
 

@@ -13,9 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use shared::auth::{Authenticator, Scope};
 use shared::aws;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, no_store, success};
-use shared::runtime::StartError;
 
 /// Lifetime of the credentials in seconds: 15 minutes, the shortest that STS allows.
 const LIFETIME: i32 = 900;

@@ -14,9 +14,8 @@ use lambda_http::{Body, Request, Response};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use shared::auth::{Scope, TokenClient, TokenClientSettings, TokenIssuer, is_same_secret};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, JsonError, json_response, parse_json, read_json};
-use shared::runtime::StartError;
 
 /// The largest form that is read, in bytes.
 const MAX_FORM: usize = 16 * 1024;

@@ -4,9 +4,8 @@ use lambda_http::http::header::ALLOW;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
 use matchit::Router;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::ApiError;
-use shared::runtime::StartError;
 
 // Defines ROUTES, which build.rs derives from template.yaml.
 include!(concat!(env!("OUT_DIR"), "/routes.rs"));

@@ -9,12 +9,11 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::auth::{self, Caller, Scope};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, parse_json, path_parameter, read_json, success};
 use shared::pocketbase::records::{NewDelivery, NewStatus, StatusRecord, WebhookEvent};
 use shared::profiles;
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::{Confidence, Notes, RecordId, Team, Text};
 use webhooks::{DeliveryQueue, Subscriptions, status_changed};
 

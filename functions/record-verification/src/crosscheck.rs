@@ -1,6 +1,5 @@
 //! Comparison of claimed liveness values with the result of the AWS session.
 
-use lambda_http::http::StatusCode;
 use liveness::Liveness;
 use shared::auth::Caller;
 use shared::http::ApiError;
@@ -104,5 +103,5 @@ fn differs(field: &str) -> ApiError {
 
 /// 409 for a session that cannot confirm the verification.
 pub fn session_conflict(message: &str) -> ApiError {
-    ApiError::new(StatusCode::CONFLICT, "Face Liveness session conflict").message(message)
+    ApiError::conflict("Face Liveness session conflict", message)
 }

@@ -8,8 +8,7 @@ use chrono::{DateTime, Utc};
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared::env::{ConfigError, Env};
-use shared::runtime::StartError;
+use shared::env::{ConfigError, Env, StartError};
 use shared::upstream;
 
 /// How long connecting may take.

@@ -19,14 +19,13 @@ use liveness::Liveness;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::auth::{Caller, Scope};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, source_ip, success};
 use shared::pocketbase::records::{LivenessSession, NewVerification, ProfileOverview, UploadUse, VerificationRecord};
 use shared::pocketbase::{Error, RecordFile};
 use shared::profiles::{self, Attempts, DailyLimit, Quota};
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::{Decimal, RecordId, Text, VerificationStatus};
 use storage::{CopyPurpose, Uploads};
 

@@ -8,11 +8,10 @@ use chrono::Utc;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, path_parameter, success};
 use shared::pocketbase::records::DeliveryState;
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use webhooks::{DeliveryQueue, DeliveryView, delivery_not_found};
 
 /// State built once per execution environment.
@@ -43,7 +42,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let id = path_parameter(&request, "id").parse().map_err(|_| delivery_not_found())?;
     let delivery = pocketbase.delivery(&id, caller.teams(), caller.key_partner().as_ref()).await?;
     let mut delivery = delivery.ok_or_else(delivery_not_found)?;
-    let conflict = |message: &str| ApiError::new(StatusCode::CONFLICT, "Delivery conflict").message(message);
+    let conflict = |message| ApiError::conflict("Delivery conflict", message);
     if delivery.webhook_disabled.is_some() || delivery.webhook_url.is_empty() {
         return Err(conflict("The endpoint is disabled; ask the operator to enable it, and what waits is delivered"));
     }

@@ -7,14 +7,13 @@ use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
 use shared::auth::{self, Scope};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, success};
 use shared::pocketbase::RecordFile;
 use shared::pocketbase::records::{ProfileChanges, ProfileRecord};
 use shared::profiles;
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::RecordId;
 use storage::{CopyPurpose, Uploads};
 
@@ -106,8 +105,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             None => None,
         };
         session.ok_or_else(|| {
-            ApiError::new(StatusCode::CONFLICT, "Face Liveness session conflict")
-                .message("This session was not made for this profile")
+            ApiError::conflict("Face Liveness session conflict", "This session was not made for this profile")
         })?;
     }
     let purpose = CopyPurpose::Transient;

@@ -14,11 +14,10 @@ use lambda_http::http::StatusCode;
 use lambda_http::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY};
 use lambda_http::{Body, Request, RequestExt, Response};
 use shared::auth::{self, Caller, Credentials};
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::http::{ApiError, verif};
 use shared::pocketbase::records::{CreatedProfile, NewProfile, ProfileOverview};
 use shared::runtime::Backend;
-use shared::runtime::StartError;
 use shared::types::{RecordId, Text, UserId};
 use storage::{Bucket, RetentionSettings};
 

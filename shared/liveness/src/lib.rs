@@ -16,7 +16,6 @@ use shared::env::{ConfigError, Env};
 use shared::pocketbase::PocketBase;
 use shared::pocketbase::records::{BoundingBox, LivenessImage, LivenessOutcome, LivenessSession, LivenessStatus};
 use shared::types::SessionId;
-use shared::upstream::note_change;
 
 pub use error::Error;
 
@@ -77,8 +76,8 @@ impl Liveness {
             .challenge_preferences(challenge)
             .build();
         let request = self.client()?.create_face_liveness_session().settings(settings);
+        // No `note_change`: a repeated request gets the same session.
         let created = request.client_request_token(request_token).send().await?;
-        note_change();
         created.session_id().parse().map_err(aws::Error::bad_answer)
     }
 

@@ -95,6 +95,11 @@ impl ApiError {
         }
     }
 
+    /// 409 for something that is not in the state that the request needs.
+    pub fn conflict(error: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, error).message(message)
+    }
+
     /// 413 that says how much is accepted.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request too large").message(message)
@@ -106,10 +111,10 @@ impl ApiError {
             .message(format!("Send Content-Type: {expected}"))
     }
 
-    /// 429 for an upstream service that throttles requests.
-    pub fn throttled(service: &str, retry_after: Option<u64>) -> Self {
+    /// 429 for an upstream service that throttles requests. `retry_after` is in seconds, five if the service gave none.
+    pub fn throttled(message: &str, retry_after: Option<u64>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
-            .message(format!("{service} takes no more of these requests just now; try again shortly"))
+            .message(message)
             .retry_after(retry_after.unwrap_or(RETRY_SECONDS))
     }
 

@@ -54,7 +54,9 @@ impl From<aws::Error> for ApiError {
                     .message("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set in environment variables");
             }
             Error::TimedOut(_) => return Self::upstream_timeout(error),
-            Error::Throttled(_) => Self::throttled("AWS", None),
+            Error::Throttled(_) => {
+                Self::throttled("AWS takes no more of these requests just now; try again shortly", None)
+            }
             Error::Refused(_) => Self::new(StatusCode::FORBIDDEN, "AWS access denied")
                 .message("AWS refused this deployment's credentials or permissions; its operator must fix this")
                 .retry_after_secret_reload(),
@@ -82,12 +84,15 @@ impl From<pocketbase::Error> for ApiError {
             }
             Error::TimedOut | Error::Unreadable(_) => return Self::upstream_timeout(error),
             Error::UploadConflict => {
-                return Self::new(StatusCode::CONFLICT, "Upload conflict").message(
+                return Self::conflict(
+                    "Upload conflict",
                     "An upload has been stored before, or was replaced after it was looked at; upload the file again",
                 );
             }
-            Error::FileGone => Self::new(StatusCode::CONFLICT, "Profile changed")
-                .message("A file of the profile was replaced while it was being copied; try again"),
+            Error::FileGone => Self::conflict(
+                "Profile changed",
+                "A file of the profile was replaced while it was being copied; try again",
+            ),
             Error::NotUnique(_) | Error::Refused | Error::BadAnswer(_) => bad_gateway(),
             Error::SignInRefused(_) => bad_gateway().retry_after_secret_reload(),
         };
@@ -102,8 +107,9 @@ impl From<profiles::Error> for ApiError {
             Error::NotFound => {
                 Self::new(StatusCode::NOT_FOUND, "Identivia record not found").message("Invalid or expired ID")
             }
-            Error::Decided => Self::new(StatusCode::CONFLICT, "Profile already decided")
-                .message("This verification is finished and can no longer be changed"),
+            Error::Decided => {
+                Self::conflict("Profile already decided", "This verification is finished and can no longer be changed")
+            }
             Error::LimitReached(quota) => limit_reached(quota),
             Error::PocketBase(error) => error.into(),
         }

@@ -1,8 +1,7 @@
 //! Dependencies that most handlers share.
 
-use super::StartError;
 use crate::auth::Authenticator;
-use crate::env::Env;
+use crate::env::{Env, StartError};
 use crate::pocketbase::{self, PocketBase};
 
 /// Authenticator and PocketBase client. Built once per execution environment.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::state::{MakeState, ReloadableState};
-use super::{StartError, block_on, only_checks_settings, telemetry};
-use crate::env::Env;
+use super::{block_on, only_checks_settings, telemetry};
+use crate::env::{Env, StartError};
 
 /// Failure to handle an event. Lambda or the queue delivers the event again.
 #[derive(Debug, thiserror::Error)]

@@ -12,8 +12,8 @@ use lambda_http::{Body, Request, RequestExt, Response, service_fn};
 use tracing::Instrument;
 
 use super::state::{MakeState, ReloadableState};
-use super::{StartError, block_on, only_checks_settings, telemetry};
-use crate::env::Env;
+use super::{block_on, only_checks_settings, telemetry};
+use crate::env::{Env, StartError};
 use crate::http::{ApiError, request_id};
 use crate::upstream::watch_changes;
 

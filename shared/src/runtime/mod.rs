@@ -7,31 +7,18 @@ mod secrets;
 mod state;
 mod telemetry;
 
+use crate::env::StartError;
+
 pub use backend::Backend;
 pub use events::{EventError, EventHandler, Tick, run_events};
 pub use http::{HttpHandler, HttpService, run_http};
 pub use state::MakeState;
 
-/// Reason why a function cannot start. Its `Debug` is its message, because that is what `main` prints.
-pub struct StartError(String);
-
-impl<E: std::error::Error> From<E> for StartError {
-    fn from(error: E) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl std::fmt::Debug for StartError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
 /// Defines `main` of a function that answers HTTP requests. The crate has `State::from_env` and `handle`.
 #[macro_export]
 macro_rules! http_function {
     ($function:ident) => {
-        fn main() -> Result<(), $crate::runtime::StartError> {
+        fn main() -> Result<(), $crate::env::StartError> {
             $crate::runtime::run_http(
                 |env| Box::pin($function::State::from_env(env)),
                 |state, request| Box::pin($function::handle(state, request)),
@@ -44,7 +31,7 @@ macro_rules! http_function {
 #[macro_export]
 macro_rules! event_function {
     ($function:ident) => {
-        fn main() -> Result<(), $crate::runtime::StartError> {
+        fn main() -> Result<(), $crate::env::StartError> {
             $crate::runtime::run_events(
                 |env| Box::pin($function::State::from_env(env)),
                 |state, event| Box::pin($function::handle(state, event)),

@@ -7,9 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::StartError;
 use super::secrets::Secrets;
-use crate::env::Env;
+use crate::env::{Env, StartError};
 
 /// The shortest time between two reads of the secret, so that invalid credentials of callers cannot cause more reads.
 const REREAD_PAUSE: Duration = Duration::from_secs(5);

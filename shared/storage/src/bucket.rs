@@ -16,7 +16,6 @@ use futures_util::{FutureExt, StreamExt, stream};
 use shared::aws;
 use shared::env::{ConfigError, Env};
 use shared::file::{Chunks, Stored, Unreadable};
-use shared::upstream::note_change;
 
 use crate::Error;
 use crate::post::{self, PresignedPost};
@@ -141,7 +140,7 @@ impl Bucket {
     pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), Error> {
         let Open { client, name, .. } = self.open()?;
         let request = client.put_object().bucket(name).key(key).content_type(content_type);
-        note_change();
+        // No `note_change`: only checks write objects, and their records are written first.
         request.body(ByteStream::from(bytes)).send().await?;
         Ok(())
     }

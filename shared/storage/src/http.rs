@@ -16,9 +16,9 @@ impl From<Error> for ApiError {
             Error::Request(cause) => Self::internal(cause),
             Error::NotFound { field } => upload_not_found(field),
             Error::Mismatch { field, reason } => Self::invalid_field(field, reason),
-            Error::Conflict { field, reason } => Self::new(StatusCode::CONFLICT, "Upload conflict")
-                .with("field", field)
-                .message(format!("{field} {reason}")),
+            Error::Conflict { field, reason } => {
+                Self::conflict("Upload conflict", format!("{field} {reason}")).with("field", field)
+            }
             Error::WrongType { field, media } => Self::wrong_file_type(field, media),
         }
     }

@@ -1,8 +1,7 @@
 //! Dependencies of functions that deliver webhooks.
 
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::pocketbase::{self, PocketBase};
-use shared::runtime::StartError;
 
 use crate::WebhookSender;
 

@@ -9,12 +9,11 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use serde_json::Value;
-use shared::env::Env;
+use shared::env::{Env, StartError};
 use shared::pocketbase::records::{
     Attempt, AttemptResult, LeasedDelivery, QueuedDelivery, SigningSecret, WebhookEvent,
 };
 use shared::pocketbase::{Error, PocketBase};
-use shared::runtime::StartError;
 use standardwebhooks::Webhook;
 use storage::Bucket;
 

@@ -22,7 +22,7 @@ pub enum RedactionOf {
 
 /// Every collection with a relation to `profiles`, and what redaction does to its records. A test compares the list with the
 /// schema, so that no new collection is missing.
-pub const PROFILE_COLLECTIONS: [(&str, RedactionOf); 6] = [
+pub const PROFILE_COLLECTIONS: &[(&str, RedactionOf)] = &[
     ("liveness_sessions", RedactionOf::Fields(session)),
     ("verification_history", RedactionOf::Fields(verification)),
     ("status_history", RedactionOf::Fields(status)),
@@ -66,7 +66,7 @@ impl PocketBase {
             self.redact("profiles", id, &profile_without_person(id)).await?;
         }
         let of_profile = equals("profile", id.as_str());
-        for (collection, redaction) in &PROFILE_COLLECTIONS {
+        for (collection, redaction) in PROFILE_COLLECTIONS {
             let filter = match *collection {
                 // A session that a backend created belongs to the profile only through a verification.
                 "liveness_sessions" => {
