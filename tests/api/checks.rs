@@ -434,7 +434,7 @@ async fn an_outcome_stands_and_keeps_its_media_when_the_answer_of_pocketbase_is_
     // Signs in, and reads the subscribers.
     let (_, other) = app.profile("postman").await;
     assert_eq!(app.post("/verif/submit").bearer(&other).form(form()).send().await.status, 200);
-    proxy.set(Mood::LosingBatches);
+    proxy.set(Mood::LosingBatch);
     let answer = app.post("/verif/submit").bearer(&flow).form(form()).send().await;
     proxy.set(Mood::Honest);
     assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");

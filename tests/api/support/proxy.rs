@@ -36,8 +36,8 @@ pub enum Mood {
     Before(usize),
     /// Passes so many calls on and the next one too, and holds the answer to that.
     Behind(usize),
-    /// Passes them on, and hangs up instead of answering a batch.
-    LosingBatches,
+    /// Passes them on, and hangs up instead of answering the first batch.
+    LosingBatch,
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
     /// Holds every call until [`Proxy::set`] is called, then passes it on.
@@ -65,9 +65,12 @@ struct Inner {
     http: reqwest::Client,
     mood: Arc<Mutex<Mood>>,
     calls: Arc<Mutex<Vec<String>>>,
-    paused: Arc<Notify>,
+    /// Tells of a call that nothing will release.
+    silenced: Arc<Notify>,
     /// Counts the calls of `set`, each of which releases what is held.
-    released: watch::Sender<usize>,
+    releases: watch::Sender<usize>,
+    /// The value of `releases` when a call was last held.
+    held_at: watch::Sender<Option<usize>>,
     /// The number of calls that are under way.
     under_way: watch::Sender<usize>,
 }
@@ -95,8 +98,9 @@ impl Proxy {
             http: reqwest::Client::new(),
             mood: Arc::new(Mutex::new(Mood::Honest)),
             calls: Arc::default(),
-            paused: Arc::default(),
-            released: watch::Sender::new(0),
+            silenced: Arc::default(),
+            releases: watch::Sender::new(0),
+            held_at: watch::Sender::new(None),
             under_way: watch::Sender::new(0),
         };
         let router = Router::new().fallback(pass).with_state(inner.clone());
@@ -106,13 +110,22 @@ impl Proxy {
 
     /// Changes the mood, and releases calls that are held.
     pub fn set(&self, mood: Mood) {
-        *self.inner.mood.lock().unwrap() = mood;
-        self.inner.released.send_modify(|times| *times += 1);
+        let mut now = self.inner.mood.lock().unwrap();
+        *now = mood;
+        self.inner.releases.send_modify(|times| *times += 1);
     }
 
-    /// Waits until a call is being held.
+    /// Waits until a call has been held since the last call of [`Self::set`].
     pub async fn paused(&self) {
-        within("a call that the proxy holds", self.inner.paused.notified()).await;
+        let now = *self.inner.releases.borrow();
+        let mut held_at = self.inner.held_at.subscribe();
+        within("a call that the proxy holds", async {
+            tokio::select! {
+                _ = held_at.wait_for(|held_at| *held_at == Some(now)) => {}
+                () = self.inner.silenced.notified() => {}
+            }
+        })
+        .await;
     }
 
     /// Waits until no call is under way: PocketBase has answered what was passed on, and callers that are gone have been noticed.
@@ -144,15 +157,19 @@ impl Drop for UnderWay {
 }
 
 impl Inner {
-    async fn pause(&self) {
-        let mut released = self.released.subscribe();
-        self.paused.notify_one();
+    /// Holds a call until `set` is called. Does nothing when it was called after `arrival`, the value of `releases` when the
+    /// call arrived.
+    async fn pause(&self, arrival: usize) {
+        let mut releases = self.releases.subscribe();
+        if *releases.borrow() == arrival {
+            self.held_at.send_replace(Some(arrival));
+        }
         // It fails when the proxy is gone, and then nobody waits for the call any more.
-        let _ = released.changed().await;
+        let _ = releases.wait_for(|times| *times != arrival).await;
     }
 
     /// A body that is passed on as it comes, with a pause after so many bytes.
-    fn halting(&self, body: Body, pause_after: usize) -> reqwest::Body {
+    fn halting(&self, body: Body, pause_after: usize, arrival: usize) -> reqwest::Body {
         let (inner, mut passed) = (self.clone(), 0);
         reqwest::Body::wrap_stream(body.into_data_stream().then(move |chunk| {
             let before = passed;
@@ -161,7 +178,7 @@ impl Inner {
             let inner = inner.clone();
             async move {
                 if is_here {
-                    inner.pause().await;
+                    inner.pause(arrival).await;
                 }
                 chunk
             }
@@ -179,24 +196,26 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
     let under_way = UnderWay::new(&inner.under_way);
     let (parts, body) = request.into_parts();
     inner.calls.lock().unwrap().push(format!("{} {}", parts.method, parts.uri.path()));
-    let mood = {
+    let is_batch = parts.uri.path() == "/api/batch";
+    let (mood, arrival) = {
         let mut mood = inner.mood.lock().unwrap();
         let now = *mood;
         match now {
             Mood::After(calls @ 1..) => *mood = Mood::After(calls - 1),
             Mood::Before(calls @ 1..) => *mood = Mood::Before(calls - 1),
             Mood::Behind(calls @ 1..) => *mood = Mood::Behind(calls - 1),
+            Mood::LosingBatch if is_batch => *mood = Mood::Honest,
             _ => {}
         }
-        now
+        (now, *inner.releases.borrow())
     };
     match mood {
         // Until the caller hangs up, which ends this function.
         Mood::Silent => {
-            inner.paused.notify_one();
+            inner.silenced.notify_one();
             std::future::pending().await
         }
-        Mood::Holding => inner.pause().await,
+        Mood::Holding => inner.pause(arrival).await,
         Mood::Html(status) => {
             let status = StatusCode::from_u16(status).unwrap();
             return (status, [(header::CONTENT_TYPE, "text/html")], "<h1>Hello, secret-of-the-upstream</h1>")
@@ -213,19 +232,19 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         }
         Mood::After(0) => return cut(),
         Mood::Before(0) => {
-            inner.pause().await;
+            inner.pause(arrival).await;
             return cut();
         }
         Mood::RefusingWrites if parts.method != Method::GET => return cut(),
         Mood::Nonsense => return r#"{"token":1,"record":[],"items":[{"id":7}]}"#.into_response(),
-        Mood::Pausing(Stage::Reading) if parts.method == Method::GET => inner.pause().await,
+        Mood::Pausing(Stage::Reading) if parts.method == Method::GET => inner.pause(arrival).await,
         Mood::Honest
         | Mood::After(_)
         | Mood::Before(_)
         | Mood::Behind(_)
         | Mood::HangingUp
         | Mood::RefusingWrites
-        | Mood::LosingBatches
+        | Mood::LosingBatch
         | Mood::ThrottlingFiles
         | Mood::Pausing(_) => {}
     }
@@ -234,11 +253,10 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         headers.remove(hop);
     }
     let url = format!("{}{}", inner.target, parts.uri);
-    let is_batch = parts.uri.path() == "/api/batch";
-    let (is_read, is_write) = (parts.method == Method::GET, parts.method == Method::PATCH);
+    let (is_read, is_write) = (parts.method == Method::GET, is_batch);
     let request = inner.http.request(parts.method, url).headers(headers);
     let request = match mood {
-        Mood::Pausing(Stage::Writing(bytes)) if is_write => request.body(inner.halting(body, bytes)),
+        Mood::Pausing(Stage::Writing(bytes)) if is_write => request.body(inner.halting(body, bytes, arrival)),
         _ => request.body(to_bytes(body, usize::MAX).await.unwrap_or_default()),
     };
     // A task of its own, which goes on when the caller hangs up: what has been passed on is done before the call is over.
@@ -249,9 +267,9 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         || is_write && mood == Mood::Pausing(Stage::Written)
         || is_read && mood == Mood::Pausing(Stage::Read)
     {
-        inner.pause().await;
+        inner.pause(arrival).await;
     }
-    if mood == Mood::HangingUp || is_batch && mood == Mood::LosingBatches {
+    if mood == Mood::HangingUp || is_batch && mood == Mood::LosingBatch {
         return cut();
     }
     let (status, mut headers) = (answer.status(), answer.headers().clone());
