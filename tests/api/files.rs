@@ -167,6 +167,20 @@ async fn files_of_four_point_four_megabytes_are_stored_and_more_are_refused() {
     assert_eq!(bench.update(FormBody::new().file("document_front", &jpeg_of(4_400_000))).await.status, 200);
 }
 
+/// PocketBase writes whole records, so that of two changes at once one could undo the other.
+#[tokio::test]
+async fn changes_of_a_profile_at_once_are_all_stored() {
+    let bench = Bench::new().await;
+    for round in 0..20 {
+        let value = format!("A{round}");
+        let fields = ["document_number", "document_name", "document_type", "country"];
+        let answers = join_all(fields.map(|field| bench.update(FormBody::new().text(field, &value)))).await;
+        assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+        let stored = bench.stored().await;
+        assert_eq!(fields.map(|field| stored[field].as_str().unwrap()), [&*value; 4]);
+    }
+}
+
 #[tokio::test]
 async fn unknown_and_repeated_files_and_misplaced_fields_are_refused_by_name() {
     let bench = Bench::new().await;

@@ -95,6 +95,7 @@ impl PocketBase {
                     }
                 }
             }
+            RecordFile::Jpeg(bytes) => Ok(bytes_part(bytes, format!("{field}.jpg"))),
             RecordFile::OfProfile(profile, name) => {
                 let response = self.download(&format!("/api/files/profiles/{profile}/{name}")).await?;
                 let extension = name.rsplit_once('.').map_or("bin", |(_, extension)| extension);
@@ -109,7 +110,7 @@ impl PocketBase {
 }
 
 /// Bytes as part of a form, without copying them.
-pub(crate) fn bytes_part(bytes: &bytes::Bytes, file_name: String) -> Part {
+fn bytes_part(bytes: &bytes::Bytes, file_name: String) -> Part {
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     Part::stream_with_length(bytes.clone(), length).file_name(file_name)
 }

@@ -32,7 +32,6 @@ pub use fields::timestamp;
 
 pub(super) use answer::typed;
 pub(super) use fields::{optional, or_default, time};
-pub(super) use files::bytes_part;
 pub(super) use filter::{created_before, equals, visible_to};
 pub(super) use write::{Failed, Write};
 

@@ -1,5 +1,6 @@
 //! Writes of records: single or several in one transaction, with files.
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::multipart::Form;
@@ -15,6 +16,8 @@ use crate::types::RecordId;
 pub enum RecordFile {
     /// The request.
     Sent(File),
+    /// A JPEG from Amazon Rekognition.
+    Jpeg(Bytes),
     /// A stored file of a profile, by its file name.
     OfProfile(RecordId, String),
 }
@@ -82,7 +85,14 @@ impl From<Error> for Failed {
 
 impl PocketBase {
     /// Writes one record with its files. One call; for files of a profile a token and a download each.
+    ///
+    /// A change is a transaction. Without one, PocketBase reads the record, checks the rule, and later writes all fields: of two
+    /// changes at once both pass the rule, and the second undoes the first.
     pub(crate) async fn write(&self, write: &Write<'_>) -> Result<Value, Error> {
+        if write.method == Method::PATCH {
+            let written = self.transact(std::slice::from_ref(write)).await.map_err(|failed| failed.error)?;
+            return written.into_iter().next().ok_or_else(|| Error::BadAnswer("an empty batch".to_owned()));
+        }
         self.prepare(std::slice::from_ref(write)).await?;
         let make_form = || -> BoxFuture<'_, Result<Form, Error>> {
             Box::pin(async move {

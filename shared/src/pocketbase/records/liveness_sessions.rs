@@ -1,13 +1,11 @@
 //! `liveness_sessions`: Face Liveness sessions, their owner and, once they have ended, their result. The result is written once.
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, try_join_all};
-use reqwest::Method;
-use reqwest::multipart::{Form, Part};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::pocketbase::client::{
-    Broken, Call, Error, Payload, PocketBase, Writer, bytes_part, equals, optional, or_default, typed, visible_to,
+    Broken, Error, PocketBase, RecordFile, Write, Writer, equals, optional, or_default, visible_to,
 };
 use crate::types::{RecordId, SessionId, Team, Teams};
 
@@ -156,16 +154,11 @@ impl PocketBase {
         let fields = serde_json::json!({
             "status": outcome.status, "confidence": outcome.confidence, "bounding_boxes": boxes,
         });
-        let make_form = || -> BoxFuture<'_, Result<Form, Error>> {
-            let form = Form::new().text("@jsonPayload", fields.to_string());
-            let form =
-                outcome.reference_image.iter().fold(form, |form, image| form.part("reference_image", part(image)));
-            let form = outcome.audit_images.iter().fold(form, |form, image| form.part("audit_images", part(image)));
-            Box::pin(async { Ok(form) })
-        };
-        let path = format!("/api/collections/liveness_sessions/records/{session}");
-        let call = Call { method: Method::PATCH, path, query: &[], payload: Payload::Form(&make_form) };
-        match self.send(&call).await?.into_success().and_then(typed::<Written>) {
+        let file = |field| move |image: &LivenessImage| (field, RecordFile::Jpeg(image.bytes.clone()));
+        let mut files: Vec<_> = outcome.reference_image.iter().map(file("reference_image")).collect();
+        files.extend(outcome.audit_images.iter().map(file("audit_images")));
+        let write = Write::update("liveness_sessions", session, Writer::Partner, &fields)?;
+        match self.write(&write.with_files(&files)).await {
             // The rules refuse a second result: a concurrent request was faster.
             Err(Error::Refused) => Ok(()),
             outcome => outcome.map(|_| ()),
@@ -197,8 +190,4 @@ impl PocketBase {
             audit_images: images.collect(),
         })
     }
-}
-
-fn part(image: &LivenessImage) -> Part {
-    bytes_part(&image.bytes, "face.jpg".to_owned())
 }

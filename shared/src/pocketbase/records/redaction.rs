@@ -2,11 +2,10 @@
 //! `audit` names the caller.
 
 use futures_util::future::try_join_all;
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::pocketbase::client::{Call, Error, Payload, PocketBase, Writer, equals, optional, typed, visible_to};
+use crate::pocketbase::client::{Error, PocketBase, Write, Writer, equals, optional, visible_to};
 use crate::types::{RecordId, Team, Teams};
 
 /// How many records are redacted at the same time. PocketBase serialises the writes.
@@ -110,9 +109,8 @@ impl PocketBase {
     }
 
     async fn redact(&self, collection: &str, id: &RecordId, emptied: &Value) -> Result<(), Error> {
-        let path = format!("/api/collections/{collection}/records/{id}");
-        let call = Call { method: Method::PATCH, path, query: &[], payload: Payload::Json(emptied) };
-        match self.send(&call).await?.into_success().and_then(typed::<Found>) {
+        let write = Write::update(collection, id, Writer::Partner, emptied)?;
+        match self.write(&write).await {
             // The rules refuse a second redaction: a concurrent request was faster.
             Err(Error::Refused) => Ok(()),
             outcome => outcome.map(|_| ()),
