@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -18,11 +19,25 @@ pub fn root() -> PathBuf {
 
 /// A TCP port on which nothing listens.
 ///
+/// It is below 32,768, where the ports begin that Linux gives to connections and to servers without a port of their own, so that none
+/// of them takes it before the caller listens on it. No two calls of a process return the same port.
+///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> Result<u16, Error> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    Ok(listener.map_err(|error| Error::new(error.to_string()))?.port())
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    // Processes begin at different ports.
+    let start = std::process::id().wrapping_mul(101);
+    for _ in 0..COUNT {
+        let offset = start.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).map_err(|error| Error::new(error.to_string()))?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Error::new("no port is free".to_owned()))
 }
 
 /// A process group that does not outlive this process.
