@@ -94,7 +94,7 @@ check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	.tools/bin/cargo-deny --log-level error check bans licenses sources
-	.tools/bin/cargo-machete functions shared tools # The code of tests that uses the functions is generated.
+	.tools/bin/cargo-machete
 
 .env:
 	cp .env.example .env

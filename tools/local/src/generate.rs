@@ -1,4 +1,4 @@
-//! `local generate`: the list of functions in tests/Cargo.toml, which Cargo cannot derive from template.yaml by itself.
+//! `local generate`: the lists of functions in tests/Cargo.toml, which Cargo cannot derive from template.yaml by itself.
 
 use std::path::PathBuf;
 
@@ -42,7 +42,10 @@ pub fn update(manifest: &str, template: &Template) -> Result<String, Error> {
     let missing = || Error::new(format!("tests/Cargo.toml has no lines {BEGIN:?} and {END:?}"));
     let (before, rest) = manifest.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
-    let entry = |binary: &str| format!("{binary} = {{ path = \"../functions/{binary}\" }}\n");
-    let entries: String = template.binaries().into_iter().map(entry).collect();
-    Ok(format!("{before}{BEGIN}{entries}{END}{after}"))
+    let binaries = template.binaries();
+    let entry = |binary: &&str| format!("{binary} = {{ path = \"../functions/{binary}\" }}\n");
+    let entries: String = binaries.iter().map(entry).collect();
+    // cargo-machete does not see the code that build.rs generates.
+    let ignored: String = binaries.iter().map(|binary| format!("    {binary:?},\n")).collect();
+    Ok(format!("{before}{BEGIN}{entries}\n[package.metadata.cargo-machete]\nignored = [\n{ignored}]\n{END}{after}"))
 }
