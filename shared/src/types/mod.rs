@@ -24,3 +24,17 @@ impl Invalid {
         Self(reason.into())
     }
 }
+
+/// Deserialises types from text that they parse.
+macro_rules! deserialize_from_text {
+    ($($parsed:ty),+) => {$(
+        impl<'de> serde::Deserialize<'de> for $parsed {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+deserialize_from_text!(RecordId, SessionId, Team, UserId);

@@ -2,8 +2,7 @@
 
 use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use super::Invalid;
 
@@ -32,12 +31,6 @@ impl FromStr for Team {
         } else {
             Err(Invalid::new("must be 1 to 64 letters, digits or _ - . :"))
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Team {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
