@@ -128,17 +128,8 @@ impl DailyLimit {
     }
 }
 
-/// Names of the attempts that are left today, `<UTC day>#<n>`. A unique index accepts each name once per profile. Of two concurrent
-/// requests with the same name one must try the next name, so that they cannot exceed the limit.
-///
-/// ```ignore
-/// let stored = loop {
-///     record.flow_attempt = Some(attempts.next_name()?);
-///     if let Some(stored) = Attempts::accept(pocketbase.create(&record).await)? {
-///         break stored;
-///     }
-/// };
-/// ```
+/// The attempts that are left today, by name: `<UTC day>#<n>`. A unique index accepts each name once per profile, so that concurrent
+/// requests cannot exceed the limit.
 #[derive(Debug)]
 pub struct Attempts {
     quota: Quota,
@@ -146,22 +137,21 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// The next name to try.
+    /// Stores a record under the first name that is free. `store` writes it with the given `flow_attempt`, and is called again with the
+    /// next name when a concurrent request has taken the name.
     ///
     /// # Errors
-    /// [`Error::LimitReached`] when there is none.
-    pub fn next_name(&mut self) -> Result<String, Error> {
-        self.names.next().ok_or(Error::LimitReached(self.quota))
-    }
-
-    /// Result of a write under a name; `None` when a concurrent request has taken the name.
-    ///
-    /// # Errors
-    /// [`Error::Decided`] when the profile was decided in the meantime; else as the write.
-    pub fn accept<T>(outcome: Result<T, pocketbase::Error>) -> Result<Option<T>, Error> {
-        match outcome {
-            Err(pocketbase::Error::NotUnique(field)) if field == "flow_attempt" => Ok(None),
-            outcome => outcome.map(Some).map_err(|error| Error::of_write(error, Writer::Flow)),
+    /// [`Error::LimitReached`] when no name is left, [`Error::Decided`] when the profile was decided in the meantime; else as `store`.
+    pub async fn store<T, F>(self, mut store: impl FnMut(String) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, pocketbase::Error>>,
+    {
+        for name in self.names {
+            match store(name).await {
+                Err(pocketbase::Error::NotUnique(field)) if field == "flow_attempt" => {}
+                outcome => return outcome.map_err(|error| Error::of_write(error, Writer::Flow)),
+            }
         }
+        Err(Error::LimitReached(self.quota))
     }
 }

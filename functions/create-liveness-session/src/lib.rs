@@ -12,7 +12,7 @@ use shared::auth::Scope;
 use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, json_response, parse_json, read_json, request_id};
 use shared::pocketbase::records::{LivenessStatus, NewLivenessSession};
-use shared::profiles::{self, Attempts, DailyLimit, Quota};
+use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
 use shared::types::SessionId;
 
@@ -81,22 +81,23 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         None => None,
     };
     let session_id = state.liveness.create_session(&request_token, audit_images).await?;
-    let mut session = NewLivenessSession {
+    let session = NewLivenessSession {
         session_id: session_id.clone(),
         team: caller.own_team().cloned(),
         profile: caller.flow_profile().cloned(),
         status: LivenessStatus::Created,
         flow_attempt: None,
     };
+    let writer = caller.writer();
     match attempts {
-        Some(mut attempts) => loop {
-            session.flow_attempt = Some(attempts.next_name()?);
-            let stored = pocketbase.create_liveness_session(caller.writer(), &session).await;
-            if Attempts::accept(stored)?.is_some() {
-                break;
-            }
-        },
-        None => pocketbase.create_liveness_session(caller.writer(), &session).await?,
+        Some(attempts) => {
+            let store = |attempt| {
+                let session = NewLivenessSession { flow_attempt: Some(attempt), ..session.clone() };
+                async move { pocketbase.create_liveness_session(writer, &session).await }
+            };
+            attempts.store(store).await?;
+        }
+        None => pocketbase.create_liveness_session(writer, &session).await?,
     }
     let message = "Face Liveness session created successfully";
     Ok(json_response(StatusCode::OK, &SessionView { success: true, session_id, message, challenge_type: CHALLENGE }))

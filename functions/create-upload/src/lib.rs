@@ -14,7 +14,7 @@ use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, credentials, json_response, no_store, parse_json, read_json};
 use shared::pocketbase::records::NewUpload;
-use shared::profiles::{self, Attempts, DailyLimit, Quota};
+use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
 use shared::types::{RecordId, Text};
 use storage::{POST_TTL, Uploads};
@@ -108,18 +108,16 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     if let Some(overview) = &overview {
         upload.team.clone_from(&overview.team);
     }
+    let writer = caller.writer();
     let stored = match overview.filter(|_| caller.is_flow()) {
         Some(profile) => {
-            let mut attempts = state.daily_limit.attempts(&profile)?;
-            loop {
-                upload.flow_attempt = Some(attempts.next_name()?);
-                let stored = pocketbase.create_upload(caller.writer(), &upload).await;
-                if let Some(stored) = Attempts::accept(stored)? {
-                    break stored;
-                }
-            }
+            let store = |attempt| {
+                let upload = NewUpload { flow_attempt: Some(attempt), ..upload.clone() };
+                async move { pocketbase.create_upload(writer, &upload).await }
+            };
+            state.daily_limit.attempts(&profile)?.store(store).await?
         }
-        None => pocketbase.create_upload(caller.writer(), &upload).await?,
+        None => pocketbase.create_upload(writer, &upload).await?,
     };
     let post = state.uploads.bucket().presigned_post(&Uploads::key(&stored), &upload.content_type, upload.size).await?;
     let view = UploadView {

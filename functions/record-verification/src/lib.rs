@@ -24,7 +24,7 @@ use shared::file::Media;
 use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, source_ip, success};
 use shared::pocketbase::records::{LivenessSession, NewVerification, ProfileOverview, UploadUse, VerificationRecord};
 use shared::pocketbase::{Error, RecordFile};
-use shared::profiles::{self, Attempts, DailyLimit, Quota};
+use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
 use shared::types::{Decimal, RecordId, Text, VerificationStatus};
 use storage::{CopyPurpose, Uploads};
@@ -157,14 +157,11 @@ async fn record(
     }
     // The partner may have decided during the checks, which can take seconds.
     let profile = profiles::load_open(pocketbase, &verification.profile, caller).await?;
-    let mut attempts = state.daily_limit.attempts(&profile)?;
-    loop {
-        verification.flow_attempt = Some(attempts.next_name()?);
-        let record = pocketbase.create_verification(writer, &verification, files, uses).await;
-        if let Some(record) = Attempts::accept(record).map_err(write_error)? {
-            return Ok(record);
-        }
-    }
+    let store = |attempt| {
+        let verification = NewVerification { flow_attempt: Some(attempt), ..verification.clone() };
+        async move { pocketbase.create_verification(writer, &verification, files, uses).await }
+    };
+    state.daily_limit.attempts(&profile)?.store(store).await.map_err(write_error)
 }
 
 /// Error for a failed write: 409 for a session that another verification uses, since a unique index accepts it once.

@@ -112,7 +112,7 @@ pub async fn start(
 ) -> Result<RecordId, ApiError> {
     let pocketbase = &state.backend.pocketbase;
     let key = |field| check_key(submission.profile.as_str(), &submission.check_id, field);
-    let mut check = NewCheck {
+    let check = NewCheck {
         check_id: submission.check_id.clone(),
         team: submission.team.clone(),
         partner: caller.partner().map(str::to_owned),
@@ -125,16 +125,16 @@ pub async fn start(
         id_photo: key("id_photo"),
         flow_attempt: None,
     };
-    let Some(mut attempts) = attempts else {
-        let created = pocketbase.create_check(caller.writer(), &check).await;
+    let writer = caller.writer();
+    let Some(attempts) = attempts else {
+        let created = pocketbase.create_check(writer, &check).await;
         return created.map_err(redacted_if_refused).map_err(ApiError::from);
     };
-    loop {
-        check.flow_attempt = Some(attempts.next_name()?);
-        if let Some(id) = Attempts::accept(pocketbase.create_check(caller.writer(), &check).await)? {
-            return Ok(id);
-        }
-    }
+    let store = |attempt| {
+        let check = NewCheck { flow_attempt: Some(attempt), ..check.clone() };
+        async move { pocketbase.create_check(writer, &check).await }
+    };
+    Ok(attempts.store(store).await?)
 }
 
 /// Error for a refused write of a partner's backend. A backend may check a decided profile again, so a refusal means that the

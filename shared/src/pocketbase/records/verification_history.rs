@@ -9,7 +9,7 @@ use crate::pocketbase::client::{Error, PocketBase, RecordFile, Write, Writer, eq
 use crate::types::{Confidence, Day, RecordId, Team, Teams, Text, VerificationStatus};
 
 /// A record to be added, without its files.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs)] // The names are the collection's.
 pub struct NewVerification {
     pub profile: RecordId,
