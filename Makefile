@@ -24,8 +24,6 @@ BUILD := cargo build --workspace --bins
 SAM := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1} .venv-sam/bin/sam
 # cargo-lambda finds zig, its linker, in PATH.
 CARGO_LAMBDA := PATH="$(CURDIR)/.venv-sam/bin:$$PATH" cargo-lambda lambda
-# The architecture of the functions, as in template.yaml: x86-64 or arm64.
-LAMBDA_ARCH ?= x86-64
 FUNCTIONS := $(patsubst functions/%/,%,$(wildcard functions/*/))
 
 .PHONY: help
@@ -60,6 +58,7 @@ test: $(TOOLS) ## Run all tests
 	$(BUILD)
 	target/debug/local generate
 	cargo test --workspace --lib --test '*'
+	.venv/bin/python -m pytest --quiet tests/template
 	$(MAKE) test-page
 
 .PHONY: test-page
@@ -78,7 +77,7 @@ layer: .layer/bin/ffmpeg ## Fetch the ffmpeg of the Lambda layer
 .PHONY: build
 build: $(SAM_TOOLS) .layer/bin/ffmpeg ## Check the template and build every function for Lambda, into target/lambda
 	$(SAM) validate --lint
-	$(CARGO_LAMBDA) build --release --$(LAMBDA_ARCH) --lambda-dir target/lambda $(FUNCTIONS:%=--package %)
+	$(CARGO_LAMBDA) build --release --x86-64 --lambda-dir target/lambda $(FUNCTIONS:%=--package %)
 
 .PHONY: test-sam
 test-sam: $(TOOLS) build ## Run every sample event, and the API, in Lambda's emulators (the API only with Docker)

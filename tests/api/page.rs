@@ -82,18 +82,28 @@ async fn a_publishable_key_is_exchanged_for_a_flow_token_of_one_person() {
 async fn errors_are_those_of_the_contract() {
     let app = App::new().await;
     for (query, status, error) in [
-        ("".to_owned(), 400, "API key is required"),
+        ("/".to_owned(), 400, "API key is required"),
         ("?user_id=x".to_owned(), 400, "API key is required"),
-        (format!("?api_key={PUBLISHABLE_KEY}"), 400, "User identifier is required"),
+        ("/?user_id=x".to_owned(), 400, "API key is required"),
+        (format!("/?api_key={PUBLISHABLE_KEY}"), 400, "User identifier is required"),
         (format!("?api_key={PUBLISHABLE_KEY}&user_id=%00"), 400, "Invalid field"),
         ("?api_key=nonsense&user_id=x".to_owned(), 401, "Invalid API key"),
         ("?api_key=pk_nobody&user_id=x".to_owned(), 401, "Invalid API key"),
         (format!("?api_key={SECRET_KEY}&user_id=x"), 403, "Publishable key required"),
         (format!("?api_key={STATIC_KEY}&user_id=x"), 403, "Publishable key required"),
     ] {
-        let answer = app.get(&format!("/verif/{query}")).send().await;
+        let answer = app.get(&format!("/verif{query}")).send().await;
         assert_eq!((answer.status, answer.text("/error").as_str()), (status, error), "{query}");
     }
+    for (path, status) in [("/verif/other", 404), ("/verif/other/one", 404), ("/verif/submit", 405)] {
+        let answer = app.get(path).send().await;
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (status, if status == 405 { "POST" } else { "" }),
+            "{path}"
+        );
+    }
+    assert_eq!(app.post("/verif/").send().await.header("allow"), "GET");
     let app = App::with(&[("VERIF_ACCEPT_SECRET_KEYS", "true")]).await;
     let answer = app.get(&format!("/verif/?api_key={SECRET_KEY}&user_identifier={}", unique("user"))).send().await;
     assert!(!location(&answer).contains(SECRET_KEY));

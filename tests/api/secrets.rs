@@ -1,4 +1,4 @@
-//! `SECRETS_ARN`: the secret in Secrets Manager, read at start, after its time to live, and when a credential is refused.
+//! `SECRET_ARNS`: the secret in Secrets Manager, read at start, after its time to live, and when a credential is refused.
 
 use std::time::Duration;
 
@@ -26,15 +26,34 @@ fn secret(more: &Value) -> Value {
 }
 
 /// Functions whose secret settings come from the secret only.
-async fn app_with(secret: &Secret, pocketbase: &str, endpoint: &str, own: &[(&str, &str)]) -> App {
+async fn app_with(arns: &str, pocketbase: &str, endpoint: &str, own: &[(&str, &str)]) -> App {
     let none = ["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_CLIENTS_JSON", "VALID_API_KEYS"]
         .map(|name| (name, ""));
-    let given = [("SECRETS_ARN", secret.arn.as_str()), ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint)];
+    let given = [("SECRET_ARNS", arns), ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint)];
     App::at(pocketbase, &[&none[..], &given, own].concat())
 }
 
 /// The shortest time between two reads of the secret, and a little more.
 const REREAD_PAUSE: Duration = Duration::from_millis(5_100);
+
+#[tokio::test]
+async fn settings_are_read_from_several_secrets() {
+    let all = secret(&json!({}));
+    let (account, others): (Vec<_>, Vec<_>) =
+        all.as_object().unwrap().clone().into_iter().partition(|(name, _)| name.starts_with("PB_"));
+    let [account, others] = [account, others].map(|part| Value::Object(part.into_iter().collect()));
+    let (account, others) = (Secret::new(&account).await, Secret::new(&others).await);
+    // The template joins the ARNs of two parameters, of which one may be empty.
+    let arns = format!("{},{},", account.arn, others.arn);
+    let pocketbase = &crate::support::shared().await.url;
+    let app = app_with(&arns, pocketbase, &moto().await.url, &[]).await;
+    let clock = Clock::stopped();
+    let token = app.token("postman").await;
+    assert_eq!(app.get("/").bearer(&token).send().await.body["status"], "OK");
+    others.put(&json!({ "JWT_SECRET": "another secret, which is long enough" }).to_string()).await;
+    clock.advance(Duration::from_secs(301)).await;
+    assert_eq!(app.get("/").bearer(&token).send().await.status, 401, "a change of either secret is noticed");
+}
 
 #[tokio::test]
 async fn settings_are_read_from_the_secret() {
@@ -43,7 +62,7 @@ async fn settings_are_read_from_the_secret() {
     // Lambda's own key, which belongs to the function's role.
     let role = [("AWS_ACCESS_KEY_ID", "ASIA"), ("AWS_SESSION_TOKEN", "t"), ("AWS_ENDPOINT_URL_STS", &moto().await.url)];
     let pocketbase = &crate::support::shared().await.url;
-    let app = app_with(&secret, pocketbase, &recorder.url, &role).await;
+    let app = app_with(&secret.arn, pocketbase, &recorder.url, &role).await;
     let token = app.token("postman").await;
     assert_eq!(recorder.bodies().len(), 1, "read once, when the process starts");
     for _ in 0..3 {
@@ -67,8 +86,8 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
     let recorder = Recorder::new().await;
     let stored = Secret::new(&secret(&json!({}))).await;
     let pocketbase = &crate::support::shared().await.url;
-    let verifier = app_with(&stored, pocketbase, &recorder.url, &[]).await;
-    let old = app_with(&stored, pocketbase, &recorder.url, &[]).await.token("postman").await;
+    let verifier = app_with(&stored.arn, pocketbase, &recorder.url, &[]).await;
+    let old = app_with(&stored.arn, pocketbase, &recorder.url, &[]).await.token("postman").await;
     let clock = Clock::stopped();
     let answer = async |token: &str| verifier.get("/api/settings").bearer(token).send().await.status;
     assert_eq!(answer(&old).await, 200);
@@ -76,7 +95,7 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
     let new_secret = "another-secret-of-the-tests-that-is-long-enough";
     let rotated = json!({ "JWT_SECRET": new_secret, "JWT_SECRET_PREVIOUS": crate::support::JWT_SECRET });
     stored.put(&secret(&rotated).to_string()).await;
-    let new = app_with(&stored, pocketbase, &recorder.url, &[]).await.token("postman").await;
+    let new = app_with(&stored.arn, pocketbase, &recorder.url, &[]).await.token("postman").await;
     clock.advance(REREAD_PAUSE).await;
     recorder.bodies();
     assert_eq!(answer(&new).await, 200, "a signature that it does not know makes it look");
@@ -86,7 +105,7 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
 
     // The rotation is over.
     stored.put(&secret(&json!({ "JWT_SECRET": new_secret })).to_string()).await;
-    let verifier = app_with(&stored, pocketbase, &recorder.url, &[]).await;
+    let verifier = app_with(&stored.arn, pocketbase, &recorder.url, &[]).await;
     assert_eq!(verifier.get("/api/settings").bearer(&old).send().await.status, 401);
     assert_eq!(verifier.get("/api/settings").bearer(&new).send().await.status, 200);
 }
@@ -95,7 +114,7 @@ async fn a_rotated_jwt_secret_is_noticed_and_old_tokens_live_on() {
 async fn forged_tokens_reload_the_secret_at_most_every_five_seconds() {
     let recorder = Recorder::new().await;
     let stored = Secret::new(&secret(&json!({}))).await;
-    let app = app_with(&stored, &crate::support::shared().await.url, &recorder.url, &[]).await;
+    let app = app_with(&stored.arn, &crate::support::shared().await.url, &recorder.url, &[]).await;
     let clock = Clock::stopped();
     let forged = App::with(&[("JWT_SECRET", "a-secret-that-is-nobodys-but-the-forgers")]).await.token("postman").await;
     assert_eq!(app.get("/api/settings").bearer(&forged).send().await.status, 401);
@@ -113,7 +132,7 @@ async fn a_changed_password_of_pocketbase_is_noticed_and_the_request_succeeds() 
     let server = own_server().await;
     let superuser = server.superuser().await.unwrap();
     let stored = Secret::new(&secret(&json!({}))).await;
-    let app = app_with(&stored, &server.url, &moto().await.url, &[]).await;
+    let app = app_with(&stored.arn, &server.url, &moto().await.url, &[]).await;
     let clock = Clock::stopped();
     let (id, _) = app.profile("postman").await;
     let token = app.token("postman").await;
@@ -139,7 +158,7 @@ async fn a_secret_is_read_again_when_it_is_old() {
     let recorder = Recorder::new().await;
     let stored = Secret::new(&secret(&json!({}))).await;
     let pocketbase = &crate::support::shared().await.url;
-    let app = app_with(&stored, pocketbase, &recorder.url, &[("SECRETS_TTL_SECONDS", "10")]).await;
+    let app = app_with(&stored.arn, pocketbase, &recorder.url, &[("SECRETS_TTL_SECONDS", "10")]).await;
     let clock = Clock::stopped();
     let create = async |key: &str| {
         let person = json!({ "userID": unique("user") });
@@ -178,7 +197,7 @@ async fn a_request_that_has_written_is_not_handled_again_with_the_new_secret() {
     let stored = Secret::new(&secret(&json!({}))).await;
     let s3 = refusing_s3().await;
     let own = [("AWS_ENDPOINT_URL_S3", &*s3), ("UPLOADS_BUCKET", "identivia-uploads")];
-    let app = app_with(&stored, &crate::support::shared().await.url, &moto().await.url, &own).await;
+    let app = app_with(&stored.arn, &crate::support::shared().await.url, &moto().await.url, &own).await;
     let clock = Clock::stopped();
     let user = unique("user");
     let submit = async || {

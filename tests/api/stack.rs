@@ -81,7 +81,8 @@ async fn fifty_creates_at_once_for_one_person_make_one_record() {
 
 #[tokio::test]
 async fn requests_pass_through_the_local_gateway_whole() {
-    let functions = ["create-profile", "update-profile", "get-profile"].map(|binary| Function::new(binary, 1));
+    let functions = ["create-profile", "update-profile", "get-profile", "verification-page"];
+    let functions = functions.map(|binary| Function::new(binary, 1));
     let functions = [&functions[..], &[Function::default_route("not-found", 1)]].concat();
     let stack = Stack::start(&shared().await.url, &functions).await;
     let body =
@@ -104,6 +105,9 @@ async fn requests_pass_through_the_local_gateway_whole() {
         assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET".parse().unwrap()));
     }
     assert_eq!(answer(Client::new().get(format!("{}/no/such/path", stack.url))).await.0, 404);
+    for (path, status) in [("/verif", 400), ("/verif/", 400), ("/verif/other/path", 404), ("/verif/submit", 405)] {
+        assert_eq!(answer(Client::new().get(format!("{}{path}", stack.url))).await.0, status, "{path}");
+    }
 }
 
 /// A process of update-profile is killed at every stage of its work: the record is as it was, or as it should be.

@@ -1,7 +1,6 @@
 //! `$default`: answers requests that match no route. 404, or 405 with `Allow` for a path that exists with other methods.
 
-use lambda_http::http::header::ALLOW;
-use lambda_http::http::{Method, StatusCode};
+use lambda_http::http::Method;
 use lambda_http::{Body, Request, Response};
 use matchit::Router;
 use shared::env::{Env, StartError};
@@ -35,13 +34,7 @@ impl State {
 /// Always: 404 or 405.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     Err(match state.routes.at(request.uri().path()) {
-        Ok(route) => method_not_allowed(route.value),
-        Err(_) => ApiError::new(StatusCode::NOT_FOUND, "Not found").message("There is no such route"),
+        Ok(route) => ApiError::method_not_allowed(route.value),
+        Err(_) => ApiError::no_such_route(),
     })
-}
-
-/// 405 with the methods of the path.
-fn method_not_allowed(allowed: &[Method]) -> ApiError {
-    let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").header(ALLOW, &allowed.join(", "))
 }

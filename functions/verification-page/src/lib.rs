@@ -1,4 +1,4 @@
-//! GET /verif/: the hosted page, on which a person records a selfie video and takes a photo of an identity document.
+//! GET /verif and /verif/: the hosted page, on which a person records a selfie video and takes a photo of an identity document.
 //!
 //! A link with a publishable key is redirected to a link with a flow token and without the key, which shows the page. The files
 //! of the page are in `page/`. The page loads nothing from other origins.
@@ -10,8 +10,8 @@ mod page;
 mod theme;
 
 use futures_util::future::join;
-use lambda_http::http::StatusCode;
 use lambda_http::http::header::{ACCEPT_LANGUAGE, CACHE_CONTROL, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY};
+use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
 use shared::auth::{self, Caller, Credentials};
 use shared::env::{Env, StartError};
@@ -57,8 +57,13 @@ impl State {
 ///
 /// # Errors
 /// 400 without a key and a token, without an identifier, or for a malformed one; 401 for an invalid key; 403 for a secret key,
-/// unless those are accepted; PocketBase's failures.
+/// unless those are accepted; 404 and 405 for another path below /verif/; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
+    match request.uri().path() {
+        "/verif" | "/verif/" => {}
+        "/verif/submit" => return Err(ApiError::method_not_allowed(&[Method::POST])),
+        _ => return Err(ApiError::no_such_route()),
+    }
     let parameters = request.query_string_parameters();
     let given = |name: &str| parameters.first(name).filter(|value| !value.is_empty());
     let languages = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use std::fmt::Display;
 
-use lambda_http::http::StatusCode;
-use lambda_http::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use lambda_http::http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
+use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Response};
 use serde_json::{Map, Value};
 
@@ -93,6 +93,17 @@ impl ApiError {
                 .with("field", field)
                 .message(format!("{field} {reason}")),
         }
+    }
+
+    /// 404 for a path that no route has.
+    pub fn no_such_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not found").message("There is no such route")
+    }
+
+    /// 405 with the methods that the path has.
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
+        let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").header(ALLOW, &allowed.join(", "))
     }
 
     /// 409 for something that is not in the state that the request needs.

@@ -1,38 +1,39 @@
-//! The AWS Secrets Manager secret with the settings that must not be plain environment variables.
+//! The secrets in AWS Secrets Manager, with the settings that must not be plain environment variables.
 
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use crate::aws;
 use crate::env::{ConfigError, Env};
 
-/// Failure to read the secret. The message repeats nothing of it.
+/// Failure to read a secret. The message repeats nothing of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretError {
     /// Secrets Manager refused or did not answer.
-    #[error("SECRETS_ARN cannot be read: {0}")]
+    #[error("a secret of SECRET_ARNS cannot be read: {0}")]
     Unreadable(aws::Error),
-    /// The secret is no JSON object.
-    #[error("the secret of SECRETS_ARN must be a JSON object")]
+    /// A secret is no JSON object.
+    #[error("a secret of SECRET_ARNS must be a JSON object")]
     Malformed,
 }
 
-/// A version of the secret.
+/// Versions of all secrets, read at the same time.
 pub(super) struct Secret {
-    /// Id of the version.
-    pub(super) version: String,
+    /// Ids of the versions.
+    pub(super) version: Vec<String>,
     variables: Vec<(String, String)>,
 }
 
 impl Secret {
-    /// The variables of the process, overridden by those of the secret.
+    /// The variables of the process, overridden by those of the secrets.
     pub(super) fn over(&self, process: &Env) -> Env {
         let mut env = process.clone();
         const KEY: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
         if self.variables.iter().any(|(name, value)| KEY.contains(&name.as_str()) && !value.is_empty()) {
-            // The role's key must not mix with the secret's. It is kept for calls that are made with the role.
+            // The role's key must not mix with a secret's. It is kept for calls that are made with the role.
             let of_role = KEY.map(|name| (format!("ROLE_{name}"), env.get(name).unwrap_or_default().to_owned()));
             env.extend(of_role);
             env.extend(KEY.map(|name| (name.to_owned(), String::new())));
@@ -42,12 +43,13 @@ impl Secret {
     }
 }
 
-/// Reader of the secret.
+/// Reader of the secrets.
 pub(super) struct Secrets {
     client: Client,
-    /// `SECRETS_ARN`: the ARN of the secret, a JSON object with the names of the variables.
-    arn: String,
-    /// `SECRETS_TTL_SECONDS`: age at which the secret is read again, 10 to 86,400 s, 300 by default.
+    /// `SECRET_ARNS`: the ARNs of the secrets, separated by commas. Each secret is a JSON object with the names of variables. The last
+    /// one that has a variable sets it.
+    arns: Vec<String>,
+    /// `SECRETS_TTL_SECONDS`: age at which the secrets are read again, 10 to 86,400 s, 300 by default.
     pub(super) ttl: Duration,
 }
 
@@ -55,17 +57,26 @@ impl Secrets {
     /// A reader that calls with the function's role; `None` when no secret is configured.
     pub(super) async fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
         let ttl = Duration::from_secs(env.number("SECRETS_TTL_SECONDS", 300, 10..=86_400)?);
-        let Some(arn) = env.get_owned("SECRETS_ARN") else { return Ok(None) };
+        let arns = env.get("SECRET_ARNS").unwrap_or_default().split(',').map(str::trim);
+        let arns: Vec<_> = arns.filter(|arn| !arn.is_empty()).map(str::to_owned).collect();
+        if arns.is_empty() {
+            return Ok(None);
+        }
         let config = aws::config(&aws::Settings::from_env(env)?, "SECRETS_MANAGER").await;
-        Ok(Some(Self { client: Client::new(&config), arn, ttl }))
+        Ok(Some(Self { client: Client::new(&config), arns, ttl }))
     }
 
-    /// The current version of the secret. One call of Secrets Manager.
+    /// The current versions of the secrets. One call of Secrets Manager for each, at the same time.
     pub(super) async fn read(&self) -> Result<Secret, SecretError> {
-        let answer = self.client.get_secret_value().secret_id(&self.arn).send().await;
-        let answer = answer.map_err(|error| SecretError::Unreadable(error.into()))?;
-        let variables = variables(answer.secret_string().unwrap_or_default()).ok_or(SecretError::Malformed)?;
-        Ok(Secret { version: answer.version_id().unwrap_or_default().to_owned(), variables })
+        let answers = self.arns.iter().map(|arn| self.client.get_secret_value().secret_id(arn).send());
+        let mut secret = Secret { version: Vec::new(), variables: Vec::new() };
+        for answer in join_all(answers).await {
+            let answer = answer.map_err(|error| SecretError::Unreadable(error.into()))?;
+            let variables = variables(answer.secret_string().unwrap_or_default()).ok_or(SecretError::Malformed)?;
+            secret.variables.extend(variables);
+            secret.version.push(answer.version_id().unwrap_or_default().to_owned());
+        }
+        Ok(secret)
     }
 }
 

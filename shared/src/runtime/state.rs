@@ -24,10 +24,10 @@ pub(super) struct ReloadableState<S> {
     current: Mutex<Current<S>>,
 }
 
-/// A state, and the version of the secret that it was built with.
+/// A state, and the versions of the secrets that it was built with.
 struct Current<S> {
     state: Arc<S>,
-    version: String,
+    version: Vec<String>,
     /// When this version was last confirmed.
     read: Instant,
     /// When the last read was tried.

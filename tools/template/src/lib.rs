@@ -37,7 +37,7 @@ pub struct Template {
 /// A route of the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// The path, with parameters in braces: `/api/profiles/{id}`.
+    /// The path, with parameters in braces: `/api/profiles/{id}`, and `{proxy+}` for the rest of a path.
     pub path: String,
     /// The method, in upper case.
     pub method: String,
@@ -102,10 +102,19 @@ impl Template {
     }
 
     /// The methods of each path, with the binary that answers each.
-    pub fn paths(&self) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+    ///
+    /// Where API Gateway has `/verif/{proxy+}`, which matches `/verif/` and everything below, there are two paths, in the syntax of the
+    /// routers of Rust: `/verif/` and `/verif/{*proxy}`.
+    pub fn paths(&self) -> BTreeMap<String, BTreeMap<&str, &str>> {
         let mut paths: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for route in &self.routes {
-            paths.entry(&*route.path).or_default().insert(&*route.method, &*route.binary);
+            let patterns = match route.path.strip_suffix("{proxy+}") {
+                Some(folder) => vec![folder.to_owned(), format!("{folder}{{*proxy}}")],
+                None => vec![route.path.clone()],
+            };
+            for pattern in patterns {
+                paths.entry(pattern).or_default().insert(&*route.method, &*route.binary);
+            }
         }
         paths
     }
@@ -186,6 +195,7 @@ Resources:
       Events:
         Route: { Type: HttpApi, Properties: { ApiId: !Ref Api, Method: get, Path: "/things/{id}" } }
         Other: { Type: HttpApi, Properties: { Method: PATCH, Path: "/things/{id}" } }
+        Below: { Type: HttpApi, Properties: { Method: GET, Path: "/page/{proxy+}" } }
   LastFunction:
     Type: AWS::Serverless::Function
     Metadata: { BuildMethod: rust-cargolambda, BuildProperties: { Binary: last } }
@@ -213,7 +223,12 @@ Resources:
         assert_eq!(template.functions, functions.map(|(name, binary)| (name.to_owned(), binary.to_owned())).into());
         assert_eq!(
             template.routes,
-            [route("GET", "/things/{id}", "get"), route("PATCH", "/things/{id}", "get")].into()
+            [
+                route("GET", "/page/{proxy+}", "get"),
+                route("GET", "/things/{id}", "get"),
+                route("PATCH", "/things/{id}", "get")
+            ]
+            .into()
         );
         assert_eq!(template.default.as_deref(), Some("last"));
         let sources = [Source::Queue("Queue".to_owned()), Source::Schedule("rate(1 minute)".to_owned())];
@@ -225,6 +240,8 @@ Resources:
         let template = Template::parse(TEMPLATE).unwrap();
         assert_eq!(["get", "last", "work"].map(|binary| template.answers_http(binary)), [true, true, false]);
         assert_eq!(template.paths()["/things/{id}"], [("GET", "get"), ("PATCH", "get")].into());
+        let paths: Vec<_> = template.paths().into_keys().collect();
+        assert_eq!(paths, ["/page/", "/page/{*proxy}", "/things/{id}"]);
     }
 
     #[test]

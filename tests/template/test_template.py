@@ -1,0 +1,332 @@
+"""What is deployed: the template after SAM's transformation, for every condition, with the limits of the services that it creates."""
+
+import io
+import json
+import re
+import zipfile
+
+import boto3
+import cfnlint.api
+import pytest
+import tomllib
+from moto import mock_aws
+
+from deployed import ROOT, Stack, references, source, transformed
+
+ARN = "arn:aws:{}:us-east-1:123456789012:{}"
+SECRETS = {
+    "PocketBaseSecretArn": ARN.format("secretsmanager", "secret:identivia/pocketbase-a1B2c3"),
+    "SecretsArn": ARN.format("secretsmanager", "secret:identivia/production-d4E5f6"),
+}
+CLIENTS = [
+    {"client_id": f"client-{n}", "client_secret": "s" * 43, "team_id": f"team_{n}", "scopes": ["profiles:read", "profiles:write"]}
+    for n in range(10)
+]
+# Without Secrets Manager, with values as long as real ones.
+PARAMETERS = {
+    "PocketBaseUrl": "https://pocketbase.production.example.com",
+    "PocketBaseUserEmail": "identivia-functions@example.com",
+    "PocketBaseUserPassword": "p" * 40,
+    "PocketBaseAuthToken": "t" * 250,
+    "JwtSecret": "j" * 64,
+    "JwtSecretPrevious": "j" * 64,
+    "JwtClientsJson": json.dumps(CLIENTS, separators=(",", ":")),
+    "ValidApiKeys": ",".join(["k" * 43] * 10),
+}
+# What makes each condition true. The other parameters keep their defaults, which make it false.
+CONDITIONS = {
+    "HasPocketBaseSecret": SECRETS,
+    "HasSecrets": SECRETS,
+    "HasSecretsKmsKey": SECRETS | {"SecretsKmsKeyArn": ARN.format("kms", "key/51af3dc0-da77-11e4-872e-1234567db123")},
+    "HasOpenAiApiKey": {"OpenAiApiKey": "sk-" + "o" * 160},
+    "HasFingerprintSecretKey": {"FingerprintSecretKey": "f" * 20},
+    "HasOtherClientUrl": {"ClientUrl": "https://onboarding.example.com/start/"},
+    "HasAllowedOrigins": {"AllowedOrigins": "https://a.example.com,https://b.example.com"},
+    "HasLocalhostOrigin": {"AllowLocalhostOrigin": "true"},
+    "HasVpc": {"VpcSubnetIds": "subnet-0123456789abcdef0,subnet-0123456789abcdef1", "VpcSecurityGroupIds": "sg-0123456789abcdef0"},
+    "HasDomainName": {
+        "DomainName": "kyc.example.com",
+        "CertificateArn": ARN.format("acm", "certificate/51af3dc0-da77-11e4-872e-1234567db123"),
+    },
+    "HasHostedZone": {
+        "DomainName": "kyc.example.com",
+        "CertificateArn": ARN.format("acm", "certificate/51af3dc0-da77-11e4-872e-1234567db123"),
+        "HostedZoneId": "Z0123456789ABCDEFGHIJ",
+    },
+    "HasKmsKey": {"KmsKeyArn": ARN.format("kms", "key/51af3dc0-da77-11e4-872e-1234567db123")},
+    "ReservesConcurrency": {"ReserveConcurrency": "true"},
+}
+ALL = {name: value for parameters in CONDITIONS.values() for name, value in parameters.items()}
+VARIANTS = {
+    "defaults": PARAMETERS,
+    "everything": PARAMETERS | ALL,
+    **{f"only {name}": PARAMETERS | parameters for name, parameters in CONDITIONS.items()},
+    **{
+        f"all but {name}": PARAMETERS | {key: value for key, value in ALL.items() if key not in parameters}
+        for name, parameters in CONDITIONS.items()
+    },
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda name: name.replace(" ", "-"))
+def stack(request):
+    return Stack(VARIANTS[request.param])
+
+
+@pytest.fixture(scope="module")
+def defaults():
+    return Stack(PARAMETERS)
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return Stack(PARAMETERS | ALL)
+
+
+def api(stack):
+    return stack.resources["Api"]["Properties"]["Body"]
+
+
+def routes(stack):
+    """The route keys of the API, with the logical id of the function that each invokes."""
+    found = {}
+    for path, methods in api(stack)["paths"].items():
+        for method, operation in methods.items():
+            uri = json.dumps(operation["x-amazon-apigateway-integration"]["uri"])
+            found[path if path == "$default" else f"{method.upper()} {path}"] = re.search(r"(\w+Function)\.Arn", uri)[1]
+    return found
+
+
+def test_every_condition_is_tested():
+    conditions = set(source()["Conditions"])
+    assert conditions <= set(CONDITIONS)
+    for name, parameters in CONDITIONS.items():
+        if name in conditions:
+            assert Stack(PARAMETERS | parameters).condition(name), name
+            assert not Stack(PARAMETERS).condition(name), name
+
+
+def test_the_values_of_the_tests_are_allowed():
+    declared = source()["Parameters"]
+    for name, value in (PARAMETERS | ALL).items():
+        assert re.fullmatch(declared[name].get("AllowedPattern", ".*"), value), name
+        assert value in map(str, declared[name].get("AllowedValues", [value])), name
+
+
+def test_the_whole_cors_configuration_is_deployed(stack):
+    origins = ["https://app.identivia.com", "https://demo.identivia.com"]
+    if stack.condition("HasOtherClientUrl"):
+        origins.append("https://onboarding.example.com")
+    if stack.condition("HasAllowedOrigins"):
+        origins += ["https://a.example.com", "https://b.example.com"]
+    if stack.condition("HasLocalhostOrigin"):
+        origins.append("http://localhost:3000")
+    assert api(stack)["x-amazon-apigateway-cors"] == {
+        "allowOrigins": origins,
+        "allowMethods": ["GET", "POST", "PATCH"],
+        "allowHeaders": ["authorization", "content-type", "idempotency-key", "x-api-key"],
+        "exposeHeaders": ["retry-after", "www-authenticate", "x-request-id"],
+        "maxAge": 600,
+    }
+    own = [{"Fn::Sub": "https://${Api}.execute-api.us-east-1.amazonaws.com"}]
+    if stack.condition("HasDomainName"):
+        own.append("https://kyc.example.com")
+    rules = stack.resources["UploadsBucket"]["Properties"]["CorsConfiguration"]["CorsRules"]
+    assert [rule["AllowedOrigins"] for rule in rules] == [own, origins]
+    assert all(rule["AllowedMethods"] == ["POST"] for rule in rules)
+
+
+@pytest.mark.parametrize(
+    ("client_url", "origins"),
+    [
+        ("https://app.identivia.com", []),
+        ("https://app.identivia.com/start", []),
+        ("https://demo.identivia.com/", []),
+        ("https://kyc.example.com", ["https://kyc.example.com"]),
+        ("http://localhost:5173/a/b?c", ["http://localhost:5173"]),
+    ],
+)
+def test_the_origin_of_the_client_url_is_a_cors_origin_once(client_url, origins):
+    stack = Stack(PARAMETERS | {"ClientUrl": client_url})
+    expected = ["https://app.identivia.com", "https://demo.identivia.com", *origins]
+    assert api(stack)["x-amazon-apigateway-cors"]["allowOrigins"] == expected
+
+
+def test_every_setting_of_a_route_is_of_a_route_that_exists(stack):
+    settings = stack.resources["ApiApiGatewayDefaultStage"]["Properties"]["RouteSettings"]
+    assert len(settings) > 5
+    assert set(settings) <= set(routes(stack))
+
+
+def test_no_route_ends_in_a_slash(stack):
+    assert [route for route in routes(stack) if route.endswith("/") and route != "GET /"] == []
+
+
+def test_api_gateway_may_invoke_the_function_of_each_route_and_no_other(stack):
+    prefix = "${__ApiId__}/*/"
+    allowed = set()
+    for permission in stack.of_type("AWS::Lambda::Permission").values():
+        if permission["Principal"] == "apigateway.amazonaws.com":
+            source_arn = permission["SourceArn"]["Fn::Sub"][0].partition(prefix)[2]
+            allowed.add((permission["FunctionName"]["Ref"], source_arn))
+    needed = set()
+    for route, function in routes(stack).items():
+        method, _, path = route.partition(" ")
+        needed.add((function, "*" if route == "$default" else method + re.sub(r"\{[^}]+\}", "*", path)))
+    assert allowed == needed
+
+
+def test_nothing_refers_to_what_is_not_created(stack):
+    created = set(stack.resources) | set(stack.values)
+    for name, item in {**stack.resources, **stack.outputs}.items():
+        # SAM's own names in permissions.
+        missing = references(item) - created - {"__ApiId__", "__Stage__"}
+        assert not missing, f"{name} refers to {missing}"
+
+
+def test_environments_are_smaller_than_lambda_allows(stack):
+    def length(value):
+        # The longest ARN of a role, and the URL of a queue.
+        return len(value) if isinstance(value, str) else 140
+
+    for name, function in stack.of_type("AWS::Lambda::Function").items():
+        variables = function["Environment"]["Variables"]
+        assert sum(len(key) + length(value) for key, value in variables.items()) < 4_096, name
+
+
+def test_the_stack_is_within_the_limits_of_cloudformation_and_iam(stack):
+    template = stack.template
+    assert len(template["Resources"]) <= 500
+    assert len(template["Parameters"]) <= 200 and len(template["Outputs"]) <= 200
+    assert len(json.dumps(template)) <= 1_000_000
+    for name, role in stack.of_type("AWS::IAM::Role").items():
+        assert len(role.get("ManagedPolicyArns", [])) <= 10, name
+        inline = [policy["PolicyDocument"] for policy in role.get("Policies", [])]
+        assert len(json.dumps(inline, separators=(",", ":"))) <= 10_240, name
+    for name, policy in stack.of_type("AWS::IAM::ManagedPolicy").items():
+        assert len(json.dumps(policy["PolicyDocument"], separators=(",", ":"))) <= 6_144 - 500, name
+
+
+def test_the_bucket_has_a_valid_name_whatever_the_name_of_the_stack(stack):
+    name = stack.resources["UploadsBucket"]["Properties"]["BucketName"]
+    assert re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", name)
+    # Policies and variables compute it too.
+    text = json.dumps(stack.resources)
+    assert set(re.findall(r"identivia-uploads-[^/\"]*", text)) == {name}
+    assert stack.resources["UploadsBucket"]["DeletionPolicy"] == stack.resources["UploadsBucket"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_bucket_is_private_encrypted_and_emptied(stack):
+    bucket = stack.resources["UploadsBucket"]["Properties"]
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4 and all(bucket["PublicAccessBlockConfiguration"].values())
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    algorithm = encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"]
+    assert algorithm == ("aws:kms" if stack.condition("HasKmsKey") else "AES256")
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", stack.values["RetentionDays"])
+    (statement,) = stack.resources["UploadsBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_every_function_is_bounded_and_logs_to_the_stacks_log_group(stack):
+    functions = stack.of_type("AWS::Lambda::Function")
+    for name, function in functions.items():
+        assert function["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": "Logs"}}, name
+        assert stack.resources[f"{name}Role"]["Properties"]["PermissionsBoundary"] == {"Ref": "FunctionBoundary"}, name
+        assert ("VpcConfig" in function) == stack.condition("HasVpc"), name
+
+
+def test_one_architecture_is_offered_with_the_layer_that_fits(stack):
+    layers = stack.of_type("AWS::Lambda::LayerVersion").values()
+    assert [layer["CompatibleArchitectures"] for layer in layers] == [["x86_64"]]
+    assert all(function["Architectures"] == ["x86_64"] for function in stack.of_type("AWS::Lambda::Function").values())
+
+
+@pytest.mark.parametrize("parameters", [PARAMETERS, PARAMETERS | ALL], ids=["defaults", "everything"])
+def test_cfn_lint_finds_nothing_in_what_is_deployed(parameters):
+    found = cfnlint.api.lint_all(json.dumps(transformed(parameters)))
+    # Rules that begin with I inform. W1030 takes the default of CertificateArn for its value, although the condition excludes it.
+    ignored = ("I", "W1030 {'Ref': 'CertificateArn'}")
+    assert [text for match in found if not (text := f"{match.rule.id} {match.message}").startswith(ignored)] == []
+
+
+# What moto's CloudFormation cannot create: it knows no body of an HTTP API.
+NOT_IN_MOTO = {
+    "AWS::ApiGatewayV2::Api",
+    "AWS::ApiGatewayV2::ApiMapping",
+    "AWS::ApiGatewayV2::DomainName",
+    "AWS::ApiGatewayV2::Stage",
+    "AWS::Route53::RecordSet",
+}
+
+
+@pytest.mark.parametrize("parameters", [PARAMETERS, PARAMETERS | ALL], ids=["defaults", "everything"])
+@mock_aws(config={"lambda": {"use_docker": False}})
+def test_cloudformation_creates_the_stack(parameters):
+    stack = Stack(parameters)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        files.writestr("bootstrap", "")
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="packages")
+    for item in stack.resources.values():
+        package = item.get("Properties", {}).get("Code") or item.get("Properties", {}).get("Content")
+        if package:
+            s3.put_object(Bucket="packages", Key=package["S3Key"], Body=archive.getvalue())
+    left_out = {name for name, item in stack.resources.items() if item["Type"] in NOT_IN_MOTO}
+    resources = {
+        name: {key: value for key, value in item.items() if key != "UpdatePolicy"}
+        for name, item in stack.resources.items()
+        if name not in left_out and not references(item) & left_out
+    }
+    bucket = stack.resources["UploadsBucket"]["Properties"]
+    resources["UploadsBucket"] = {
+        "Type": "AWS::S3::Bucket",
+        "Properties": {key: value for key, value in bucket.items() if key != "CorsConfiguration"},
+    }
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.create_stack(StackName="identivia", TemplateBody=json.dumps({"Resources": resources}), Capabilities=["CAPABILITY_IAM"])
+    (created,) = cloudformation.describe_stacks(StackName="identivia")["Stacks"]
+    assert created["StackStatus"] == "CREATE_COMPLETE"
+    functions = {item["FunctionName"] for page in boto3.client("lambda").get_paginator("list_functions").paginate() for item in page["Functions"]}
+    assert len(functions) == len(stack.of_type("AWS::Lambda::Function"))
+    roles = {item["RoleName"] for item in boto3.client("iam").list_roles(MaxItems=200)["Roles"]}
+    assert len(roles) == len(stack.of_type("AWS::IAM::Role"))
+    (uploads,) = [item["Name"] for item in s3.list_buckets()["Buckets"] if item["Name"] != "packages"]
+    assert uploads == bucket["BucketName"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("SecretsArn", ARN.format("secretsmanager", "secret:identivia")),
+        ("SecretsArn", "identivia"),
+        ("PocketBaseSecretArn", ARN.format("secretsmanager", "secret:identivia/pocketbase")),
+        ("OpenAiBaseUrl", "http://models.example.com/v1"),
+        ("PocketBaseUrl", "http://pocketbase.example.com"),
+        ("PocketBaseUrl", "EDIT-ME"),
+        ("ClientUrl", "app.example.com"),
+        ("AllowedOrigins", "https://a.example.com/path"),
+        ("AllowedOrigins", "*"),
+        ("JwtSecret", "short"),
+        ("KmsKeyArn", "alias/identivia"),
+        ("DomainName", "https://kyc.example.com"),
+    ],
+)
+def test_a_malformed_parameter_is_refused(parameter, value):
+    assert not re.fullmatch(source()["Parameters"][parameter]["AllowedPattern"], value)
+
+
+def test_the_environments_of_samconfig_differ_in_parameters_alone():
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    environments = [config[name]["deploy"]["parameters"] for name in ("staging", "production")]
+    declared = source()["Parameters"]
+    for environment in environments:
+        environment.pop("stack_name")
+        overrides = dict(override.split("=", 1) for override in environment.pop("parameter_overrides"))
+        assert set(overrides) <= set(declared)
+        for name, value in overrides.items():
+            # CloudFormation refuses what the operator has to replace.
+            is_allowed = re.fullmatch(declared[name].get("AllowedPattern", ".*"), value)
+            assert bool(is_allowed) == (value != "EDIT-ME"), name
+    assert environments[0] == environments[1]
