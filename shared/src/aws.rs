@@ -7,10 +7,14 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_secretsmanager::config::Credentials;
-use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_secretsmanager::config::{ConfigBag, Credentials, Intercept, RuntimeComponents};
+use aws_sdk_secretsmanager::error::{BoxError, ProvideErrorMetadata, SdkError};
+
+use reqwest::StatusCode;
 
 use crate::env::{ConfigError, Env};
+use crate::upstream::{self, Outcome};
 
 /// How long connecting to AWS may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -141,6 +145,33 @@ pub async fn config(settings: &Settings, service: &str) -> SdkConfig {
         loader = loader.endpoint_url(endpoint);
     }
     loader.load().await
+}
+
+/// Interceptor of an SDK client that counts its calls in the metric `UpstreamCalls`, with the given name of the service.
+#[derive(Debug)]
+pub struct CountCalls(pub &'static str);
+
+impl Intercept for CountCalls {
+    fn name(&self) -> &'static str {
+        "CountCalls"
+    }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let status = context.response().and_then(|response| StatusCode::from_u16(response.status().as_u16()).ok());
+        let outcome = match (context.output_or_error(), status) {
+            (Some(Ok(_)), _) => Outcome::Ok,
+            (Some(Err(error)), _) if error.is_timeout_error() => Outcome::TimedOut,
+            (_, Some(status)) => upstream::of_status(status),
+            (_, None) => Outcome::Unreachable,
+        };
+        upstream::count_call(self.0, outcome);
+        Ok(())
+    }
 }
 
 /// Failure of a call of AWS. The messages are for the log; they name no person.

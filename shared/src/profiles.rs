@@ -118,7 +118,7 @@ impl DailyLimit {
             Quota::Uploads => profile.flow_uploads_today,
         };
         if used >= self.per_day {
-            return Err(Error::LimitReached(self.quota));
+            return Err(limit_reached(self.quota));
         }
         // Failed checks give their numbers back, so numbers up to the count may be free. They are tried last.
         let given_back = (self.quota == Quota::Checks).then_some(1..=used).into_iter().flatten();
@@ -134,6 +134,18 @@ impl DailyLimit {
 pub struct Attempts {
     quota: Quota,
     names: std::vec::IntoIter<String>,
+}
+
+/// The error for a used-up limit. It is counted in the metric `AttemptsUsedUp`.
+fn limit_reached(quota: Quota) -> Error {
+    let name = match quota {
+        Quota::Verifications => "verifications",
+        Quota::Checks => "checks",
+        Quota::LivenessSessions => "liveness_sessions",
+        Quota::Uploads => "uploads",
+    };
+    metrics::counter!("AttemptsUsedUp", "Quota" => name).increment(1);
+    Error::LimitReached(quota)
 }
 
 impl Attempts {
@@ -152,6 +164,6 @@ impl Attempts {
                 outcome => return outcome.map_err(|error| Error::of_write(error, Writer::Flow)),
             }
         }
-        Err(Error::LimitReached(self.quota))
+        Err(limit_reached(self.quota))
     }
 }

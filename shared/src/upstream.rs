@@ -1,11 +1,11 @@
-//! HTTP clients of upstream services, and tracking of whether a request has changed anything at them.
+//! HTTP clients of upstream services, the metric of calls, and tracking of whether a request has changed anything at them.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 /// How long an idle connection is kept. Servers and their proxies keep connections longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
@@ -25,6 +25,63 @@ pub fn client(connect: Duration, total: Duration) -> Result<Client, reqwest::Err
         .redirect(Policy::none())
         .user_agent(concat!("identivia/", env!("CARGO_PKG_VERSION")))
         .build()
+}
+
+/// Sends a request to a service, and counts it in the metric `UpstreamCalls`.
+///
+/// # Errors
+/// When there is no response.
+pub async fn send(service: &'static str, request: RequestBuilder) -> Result<Response, reqwest::Error> {
+    let result = request.send().await;
+    count_call(
+        service,
+        match &result {
+            Ok(response) => of_status(response.status()),
+            Err(error) if error.is_timeout() => Outcome::TimedOut,
+            Err(_) => Outcome::Unreachable,
+        },
+    );
+    result
+}
+
+/// Outcome of a call of an upstream service, as a dimension of the metric `UpstreamCalls`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A status below 400.
+    Ok,
+    /// 429.
+    Throttled,
+    /// Another status from 400 to 499.
+    Refused,
+    /// A status from 500.
+    Failed,
+    /// No answer in time.
+    TimedOut,
+    /// No connection, or a broken one.
+    Unreachable,
+}
+
+/// Outcome of a call that was answered.
+pub fn of_status(status: StatusCode) -> Outcome {
+    match status.as_u16() {
+        429 => Outcome::Throttled,
+        400..=499 => Outcome::Refused,
+        500.. => Outcome::Failed,
+        _ => Outcome::Ok,
+    }
+}
+
+/// Counts a call in the metric `UpstreamCalls`.
+pub fn count_call(service: &'static str, outcome: Outcome) {
+    let outcome = match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Throttled => "throttled",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "failed",
+        Outcome::TimedOut => "timed_out",
+        Outcome::Unreachable => "unreachable",
+    };
+    metrics::counter!("UpstreamCalls", "Service" => service, "Outcome" => outcome).increment(1);
 }
 
 /// `Retry-After` of a response in seconds, at most 300.

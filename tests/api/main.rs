@@ -14,6 +14,7 @@ mod files;
 mod kills;
 mod layers;
 mod liveness;
+mod metrics;
 mod migrations;
 mod page;
 mod partners;

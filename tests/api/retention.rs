@@ -103,7 +103,7 @@ impl Bench {
         const AGE: &str = "
 import sqlite3, sys
 with sqlite3.connect(sys.argv[1]) as database:
-    for table in ('checks', 'uploads', 'liveness_sessions'):
+    for table in ('checks', 'uploads', 'liveness_sessions', 'webhook_deliveries'):
         database.execute(f'UPDATE {table} SET created = ?', (sys.argv[2],))
 ";
         self.s3.is_old.store(days > 7, Ordering::SeqCst);
@@ -147,9 +147,12 @@ async fn media_are_deleted_after_seven_days_and_the_decision_stays() {
     assert_eq!(bench.left().await, [5, 2, 1, 1], "not yet");
     bench.pass_days(8).await;
     let deleted = app.clean().await.unwrap();
-    assert_eq!(deleted, json!({ "objects": 5, "checks": 2, "liveness_sessions": 1, "uploads": 1 }));
+    assert_eq!(deleted, json!({ "objects": 5, "checks": 2, "liveness_sessions": 1, "uploads": 1, "webhooks": 0 }));
     assert_eq!(bench.left().await, [0, 0, 0, 0]);
-    assert_eq!(app.clean().await.unwrap(), json!({ "objects": 0, "checks": 0, "liveness_sessions": 0, "uploads": 0 }));
+    assert_eq!(
+        app.clean().await.unwrap(),
+        json!({ "objects": 0, "checks": 0, "liveness_sessions": 0, "uploads": 0, "webhooks": 0 })
+    );
 
     let checks = bench.superuser.find("checks", "").await.unwrap();
     assert!(checks.iter().all(|check| check["status"] == "verified" && check["result"].is_object()), "{checks:?}");
@@ -193,4 +196,21 @@ async fn an_interrupted_cleanup_is_finished_by_the_next() {
         }
     }
     panic!("never finished: {left:?}");
+}
+
+#[tokio::test]
+async fn webhooks_that_ended_are_deleted_after_ninety_days() {
+    let mut bench = Bench::new().await;
+    let partner = &bench.superuser.find("partners", "").await.unwrap()[0]["id"].clone();
+    for state in ["pending", "delivered", "failed"] {
+        let webhook = json!({ "partner": partner, "stream": state, "event": "check.completed", "state": state });
+        bench.superuser.create("webhook_deliveries", webhook).await.unwrap();
+    }
+    for (days, deleted, left) in [(89, 0, 3), (91, 2, 1)] {
+        bench.pass_days(days).await;
+        let app = App::at(&bench.server.url, &bench.variables());
+        assert_eq!(app.clean().await.unwrap()["webhooks"], deleted, "after {days} days");
+        assert_eq!(bench.superuser.find("webhook_deliveries", "").await.unwrap().len(), left);
+    }
+    assert_eq!(bench.superuser.find("webhook_deliveries", "").await.unwrap()[0]["state"], "pending");
 }

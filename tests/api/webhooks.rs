@@ -631,3 +631,86 @@ async fn a_webhook_redacted_during_its_delivery_stays_redacted() {
     let delivery = bench.deliveries().await.remove(0);
     assert_eq!((&delivery["payload"], &delivery["attempts"]), (&Value::Null, &Value::Null), "{delivery}");
 }
+
+#[tokio::test]
+async fn many_webhooks_to_a_silent_endpoint_do_not_delay_those_of_another_partner() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    let webhook = bench.deliveries().await.remove(0);
+    let silent = Receiver::new().await;
+    silent.reply(std::iter::repeat_n(Reply::Silence, 600));
+    let partner = json!({ "name": unique("slow"), "active": true, "webhook_url": silent.url });
+    let partner = bench.superuser.create("partners", partner).await.unwrap()["id"].clone();
+    for batch in 0..6 {
+        let more = (0..100).map(|number| {
+            json!({
+                "method": "POST", "url": "/api/collections/webhook_deliveries/records",
+                "body": {
+                    "partner": partner, "stream": format!("{batch}-{number}"), "event": "check.completed", "payload": {},
+                    "state": "pending", "next_attempt": "2026-01-01 00:00:00.000Z",
+                },
+            })
+        });
+        let requests = json!({ "requests": more.collect::<Vec<_>>() });
+        bench.superuser.call(reqwest::Method::POST, "/api/batch", Some(requests)).await.unwrap();
+    }
+    tokio::select! {
+        _ = bench.app.sweep() => panic!("the sweep waits for the silent endpoint"),
+        () = bench.receiver.arrived() => {}
+    }
+    let received = bench.receiver.received();
+    assert_eq!(received[0].header("webhook-id"), format!("msg_{}", webhook["id"].as_str().unwrap()));
+    assert!(silent.received().len() <= 4, "at most four at once to one partner");
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_drips_is_cut_after_a_second() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    bench.receiver.reply([Reply::Drip(200)]);
+    let time = async {
+        bench.receiver.arrived().await;
+        bench.clock.advance(Duration::from_secs(2)).await;
+    };
+    tokio::join!(bench.bring(), time);
+    let delivery = bench.deliveries().await.remove(0);
+    let attempt = &delivery["attempts"][0];
+    assert_eq!((&delivery["state"], &attempt["status"]), (&json!("delivered"), &json!(200)));
+    let milliseconds = attempt["milliseconds"].as_u64().unwrap();
+    assert!((1_000..5_000).contains(&milliseconds), "{milliseconds}");
+}
+
+#[tokio::test]
+async fn messages_are_grouped_by_partner() {
+    let bench = Bench::new(&[]).await;
+    bench.check(&unique("user")).await;
+    let messages = bench.queue.sent();
+    assert_eq!((messages.len(), &messages[0]["MessageGroupId"]), (1, &bench.record().await["id"]), "{messages:?}");
+}
+
+#[tokio::test]
+async fn the_sweep_measures_the_outbox() {
+    let bench = Bench::with(&[], &[("ALLOW_PRIVATE_WEBHOOKS", "true"), ("PB_AUTH_TOKEN", "")]).await;
+    let (_guard, snapshotter) = crate::metrics::record();
+    bench.app.sweep().await;
+    let measured = || {
+        let gauges = crate::metrics::gauges(&snapshotter);
+        ["PendingWebhooks", "OldestWebhook", "FailedWebhooks", "DisabledEndpoints"].map(|name| gauges[name])
+    };
+    assert_eq!(measured(), [0.0, 0.0, 0.0, 0.0]);
+    bench.check(&unique("user")).await;
+    let webhook = bench.deliveries().await.remove(0);
+    // Another process delivers it, which it has not done for an hour.
+    let lease = json!({
+        "lease": "another", "leased_until": "2126-01-01 00:00:00.000Z",
+        "next_attempt": shared::pocketbase::timestamp(Utc::now() - TimeDelta::hours(1)),
+    });
+    bench.change("webhook_deliveries", &webhook, lease).await;
+    bench.app.sweep().await;
+    let [pending, oldest, ..] = measured();
+    assert!(pending == 1.0 && (3_600.0..7_200.0).contains(&oldest), "{pending} {oldest}");
+    bench.change("webhook_deliveries", &webhook, json!({ "state": "failed" })).await;
+    bench.change("partners", &bench.record().await, json!({ "webhook_disabled": "2026-01-01 00:00:00.000Z" })).await;
+    bench.app.sweep().await;
+    assert_eq!(measured(), [0.0, 0.0, 1.0, 1.0]);
+}

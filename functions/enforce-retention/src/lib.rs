@@ -1,4 +1,5 @@
-//! Schedule, every day: deletes media, faces and uploads that are older than `RETENTION_DAYS`. Decisions stay.
+//! Schedule, every day: deletes media, faces and uploads that are older than `RETENTION_DAYS`, and webhooks that ended longer ago
+//! than `WEBHOOK_RETENTION_DAYS`. Decisions stay.
 //!
 //! The job deletes objects in the bucket, images of Face Liveness sessions and records of uploads. It selects them by age, so that
 //! the next run completes an interrupted one. The bucket's lifecycle rule deletes objects that the job missed.
@@ -24,6 +25,8 @@ pub struct State {
     pocketbase: PocketBase,
     bucket: Bucket,
     retention: RetentionSettings,
+    /// `WEBHOOK_RETENTION_DAYS`: age in days at which webhooks that were delivered or given up are deleted, 1 to 3,650, 90 by default.
+    webhook_days: u16,
 }
 
 impl State {
@@ -34,6 +37,7 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
             retention: RetentionSettings::from_env(env)?,
+            webhook_days: env.number("WEBHOOK_RETENTION_DAYS", 90, 1..=3_650)?,
             bucket: Bucket::from_env(env).await?,
             pocketbase: PocketBase::start(pocketbase::Settings::from_env(env)?).await?,
         })
@@ -51,6 +55,8 @@ pub struct Deleted {
     pub liveness_sessions: usize,
     /// Records of uploads.
     pub uploads: usize,
+    /// Webhooks.
+    pub webhooks: usize,
 }
 
 /// Deletes everything that is past its retention time.
@@ -58,9 +64,10 @@ pub struct Deleted {
 /// # Errors
 /// When PocketBase or AWS fails. Items that were deleted before the failure stay deleted.
 pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
-    let State { pocketbase, bucket, retention } = state;
+    let State { pocketbase, bucket, retention, webhook_days } = state;
     let started = Instant::now();
-    let before: DateTime<Utc> = Utc::now() - TimeDelta::days(i64::from(retention.days));
+    let days_ago = |days: u16| -> DateTime<Utc> { Utc::now() - TimeDelta::days(i64::from(days)) };
+    let before = days_ago(retention.days);
     let mut deleted = Deleted::default();
     // Failures are logged, and the last one is reported at the end, so that one kind of items does not block the others.
     let mut failure = None;
@@ -72,18 +79,19 @@ pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
         Ok(count) => deleted.objects = count,
         Err(error) => note(error),
     }
-    for (kind, count) in [
-        (Kind::CheckMedia, &mut deleted.checks),
-        (Kind::LivenessImages, &mut deleted.liveness_sessions),
-        (Kind::Uploads, &mut deleted.uploads),
+    for (kind, before, count) in [
+        (Kind::CheckMedia, before, &mut deleted.checks),
+        (Kind::LivenessImages, before, &mut deleted.liveness_sessions),
+        (Kind::Uploads, before, &mut deleted.uploads),
+        (Kind::Webhooks, days_ago(*webhook_days), &mut deleted.webhooks),
     ] {
         match all(pocketbase, kind, before, started).await {
             Ok(done) => *count = done,
             Err(error) => note(error.into()),
         }
     }
-    let Deleted { objects, checks, liveness_sessions, uploads } = deleted;
-    tracing::info!(objects, checks, liveness_sessions, uploads, "retention enforced");
+    let Deleted { objects, checks, liveness_sessions, uploads, webhooks } = deleted;
+    tracing::info!(objects, checks, liveness_sessions, uploads, webhooks, "retention enforced");
     match failure {
         Some(failure) => Err(failure),
         None => Ok(deleted),
@@ -109,6 +117,7 @@ enum Kind {
     CheckMedia,
     LivenessImages,
     Uploads,
+    Webhooks,
 }
 
 /// Processes all records of a kind, page by page, and returns their number.
@@ -119,6 +128,7 @@ async fn all(pocketbase: &PocketBase, kind: Kind, before: DateTime<Utc>, started
             Kind::CheckMedia => pocketbase.forget_check_media(before).await?,
             Kind::LivenessImages => pocketbase.delete_liveness_images(before).await?,
             Kind::Uploads => pocketbase.delete_uploads(before).await?,
+            Kind::Webhooks => pocketbase.delete_ended_deliveries(before).await?,
         };
         if page == 0 {
             break;

@@ -5,6 +5,7 @@
 //! one. PocketBase is not called.
 
 use aws_sdk_sts::Client;
+use aws_sdk_sts::config::Builder;
 use aws_sdk_sts::types::Credentials;
 use chrono::{DateTime, SecondsFormat};
 use lambda_http::http::StatusCode;
@@ -49,7 +50,8 @@ impl State {
         let source = match settings.is_configured() {
             false => Source::NotConfigured,
             true => {
-                let client = Client::new(&aws::config(&settings, "STS").await);
+                let config = aws::config(&settings, "STS").await;
+                let client = Client::from_conf(Builder::from(&config).interceptor(aws::CountCalls("STS")).build());
                 match settings.liveness_client_role {
                     Some(role) if !has_long_term_key => Source::AssumeRole(client, role),
                     _ => Source::FederationToken(client),

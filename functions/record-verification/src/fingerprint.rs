@@ -146,7 +146,7 @@ impl Fingerprint {
         let claim = Claim::of(data);
         let Some(id) = claim.event() else { return Some(Verdict::of(Outcome::Fail, Some(Checks::default()))) };
         let url = format!("{}/v4/events/{id}", self.settings.base_url);
-        let get = || self.http.get(&url).bearer_auth(key).send();
+        let get = || upstream::send("Fingerprint", self.http.get(&url).bearer_auth(key));
         let response = match get().await {
             Err(error) if !error.is_timeout() => get().await,
             outcome => outcome,

@@ -49,7 +49,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     if !pocketbase.resend_delivery(&delivery).await? {
         return Err(conflict("This webhook is being delivered just now"));
     }
-    state.queue.enqueue(&id, Duration::ZERO).await;
+    state.queue.enqueue(&id, &delivery.partner, Duration::ZERO).await;
     delivery.state = DeliveryState::Pending;
     delivery.delivered = None;
     delivery.next_attempt = Some(Utc::now());

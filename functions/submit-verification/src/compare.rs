@@ -2,6 +2,7 @@
 //! second opinion.
 
 use aws_sdk_rekognition::Client;
+use aws_sdk_rekognition::config::Builder;
 use aws_sdk_rekognition::primitives::Blob;
 use aws_sdk_rekognition::types::Image;
 use bytes::Bytes;
@@ -124,7 +125,10 @@ impl Comparison {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         let settings = aws::Settings::from_env(env)?;
         let rekognition = match settings.is_configured() {
-            true => Some(Client::new(&aws::config(&settings, "REKOGNITION").await)),
+            true => {
+                let config = aws::config(&settings, "REKOGNITION").await;
+                Some(Client::from_conf(Builder::from(&config).interceptor(aws::CountCalls("Rekognition")).build()))
+            }
             false => None,
         };
         let openai = OpenAi::new(openai::Settings::from_env(env)?)?;

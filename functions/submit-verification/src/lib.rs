@@ -86,9 +86,19 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let (submission, attempts) = submission::parse(state, &caller, &form).await?;
     let check = check::start(state, &caller, &submission, attempts, &form).await?;
     let completed = check::process(state, &caller, &submission, &check, &mut form, started).await;
+    count(&completed);
     let Completed { result, deliveries } =
         completed.map_err(|error| error.with("check_id", submission.check_id.as_str()))?;
     state.queue.enqueue_all(&deliveries).await;
     let view = SubmitView::new(&submission.check_id, &submission.user, &result, state.uploads.bucket()).await;
     Ok(no_store(json_response(StatusCode::OK, &view)))
+}
+
+/// Counts a check in the metric `Checks`, and what was found in `RiskFactors`.
+fn count(completed: &Result<Completed, ApiError>) {
+    let outcome = completed.as_ref().map_or("failed", |completed| completed.result.status());
+    metrics::counter!("Checks", "Outcome" => outcome).increment(1);
+    for factor in completed.iter().flat_map(|completed| completed.result.risk_factors()) {
+        metrics::counter!("RiskFactors", "Factor" => *factor).increment(1);
+    }
 }

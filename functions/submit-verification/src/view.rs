@@ -93,6 +93,10 @@ impl CheckResult {
         self.status.as_str()
     }
 
+    pub fn risk_factors(&self) -> &[&'static str] {
+        &self.verification_assessment.risk_factors
+    }
+
     /// The result as stored in the check's record.
     pub fn stored(&self) -> Value {
         json!(self)

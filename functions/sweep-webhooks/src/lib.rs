@@ -1,22 +1,25 @@
-//! Schedule, every minute: delivers due webhooks, and ends abandoned checks.
+//! Schedule, every minute: delivers due webhooks, ends abandoned checks, and measures the outbox.
 //!
-//! All webhooks are delivered even if the queue loses every message. PocketBase calls when there is nothing to do: two, and a
-//! session check after each, since both lists are empty.
+//! All webhooks are delivered even if the queue loses every message. PocketBase calls when there is nothing to do: three, and a
+//! session check after each empty list. For each partner with due webhooks one more, and those of its deliveries.
 
-use std::collections::{HashMap, HashSet};
 use std::future::ready;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use chrono::Utc;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use shared::pocketbase::Error;
-use shared::pocketbase::records::{AttemptUse, QueuedDelivery};
+use shared::pocketbase::records::{AttemptUse, WebhookStatistics};
 use shared::runtime::{EventError, Tick};
 use shared::types::RecordId;
 pub use webhooks::Dispatcher as State;
 
-/// How many partners are served at the same time.
-const PARTNERS_AT_ONCE: usize = 16;
+/// How many partners are served at the same time. With [`AT_ONCE`], fewer connections than the 1,024 open files that Lambda allows.
+const PARTNERS_AT_ONCE: usize = 200;
+
+/// The most webhooks that a sweep delivers to one partner.
+const MAX_PER_PARTNER: usize = 500;
 
 /// How many webhooks are delivered to one partner at the same time. The limit is per partner, so that a slow endpoint does not delay
 /// the webhooks of other partners.
@@ -55,22 +58,18 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, EventError> {
         }
         Err(error) => failure = Some(error),
     }
-    let mut tried = HashSet::new();
+    let until = started + TIME_BUDGET;
+    let partners = pocketbase.partners_with_due_deliveries().await?;
+    let mut delivered =
+        stream::iter(partners).map(|partner| deliver_all(state, partner, until)).buffer_unordered(PARTNERS_AT_ONCE);
     let mut webhooks = 0;
-    while started.elapsed() < TIME_BUDGET {
-        let mut due = pocketbase.due_deliveries().await?;
-        // A sweep makes one attempt per webhook.
-        due.retain(|delivery| tried.insert(delivery.id.clone()));
-        if due.is_empty() {
-            break;
-        }
-        let mut delivered = stream::iter(by_partner(due))
-            .map(|due| deliver_all(state, due, started + TIME_BUDGET))
-            .buffer_unordered(PARTNERS_AT_ONCE);
-        while let Some((count, error)) = delivered.next().await {
-            webhooks += count;
-            failure = error.or(failure);
-        }
+    while let Some((count, error)) = delivered.next().await {
+        webhooks += count;
+        failure = error.or(failure);
+    }
+    match pocketbase.webhook_statistics().await {
+        Ok(statistics) => measure(state, &statistics),
+        Err(error) => failure = Some(error),
     }
     if let Some(error) = failure {
         return Err(error.into());
@@ -80,17 +79,25 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, EventError> {
     Ok(swept)
 }
 
-/// Groups due webhooks by partner.
-fn by_partner(due: Vec<QueuedDelivery>) -> Vec<Vec<QueuedDelivery>> {
-    let mut partners: HashMap<RecordId, Vec<QueuedDelivery>> = HashMap::new();
-    for delivery in due {
-        partners.entry(delivery.partner.clone()).or_default().push(delivery);
+/// Records the state of the outbox and the lifetime of PocketBase's token in metrics.
+fn measure(state: &State, statistics: &WebhookStatistics) {
+    metrics::gauge!("PendingWebhooks").set(statistics.pending);
+    metrics::gauge!("FailedWebhooks").set(statistics.failed);
+    metrics::gauge!("DisabledEndpoints").set(statistics.disabled_endpoints);
+    let waits = statistics.oldest_due.and_then(|due| (Utc::now() - due).to_std().ok()).unwrap_or_default();
+    metrics::gauge!("OldestWebhook").set(waits.as_secs_f64());
+    if let Some(expiry) = state.pocketbase.auth_token_expiry() {
+        let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+        metrics::gauge!("PocketBaseTokenDays").set(left.as_secs_f64() / 86_400.0);
     }
-    partners.into_values().collect()
 }
 
 /// Delivers the due webhooks of a partner. Returns the number of processed webhooks and the last failure.
-async fn deliver_all(state: &State, due: Vec<QueuedDelivery>, until: Instant) -> (usize, Option<Error>) {
+async fn deliver_all(state: &State, partner: RecordId, until: Instant) -> (usize, Option<Error>) {
+    let due = match state.pocketbase.due_deliveries(&partner, MAX_PER_PARTNER).await {
+        Ok(due) => due,
+        Err(error) => return (0, Some(error)),
+    };
     let mut delivered = stream::iter(due)
         .take_while(|_| ready(Instant::now() < until))
         .map(|delivery| state.sender.deliver(&state.pocketbase, delivery, until))

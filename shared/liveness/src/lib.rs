@@ -7,6 +7,7 @@ mod error;
 mod http;
 
 use aws_sdk_rekognition::Client;
+use aws_sdk_rekognition::config::Builder;
 use aws_sdk_rekognition::operation::get_face_liveness_session_results::GetFaceLivenessSessionResultsOutput;
 use aws_sdk_rekognition::types::{
     AuditImage, ChallengePreference, ChallengeType, CreateFaceLivenessSessionRequestSettings, LivenessSessionStatus,
@@ -53,7 +54,10 @@ impl Liveness {
     pub async fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let settings = aws::Settings::from_env(env)?;
         let client = match settings.is_configured() {
-            true => Some(Client::new(&aws::config(&settings, "REKOGNITION").await)),
+            true => {
+                let config = aws::config(&settings, "REKOGNITION").await;
+                Some(Client::from_conf(Builder::from(&config).interceptor(aws::CountCalls("Rekognition")).build()))
+            }
             false => None,
         };
         Ok(Self { client, settings: Settings::from_env(env)? })
@@ -100,9 +104,21 @@ impl Liveness {
             Err(error) => return Err(aws::Error::from(error).into()),
         };
         if outcome.status.is_over() {
+            self.count(&outcome);
             pocketbase.store_liveness_result(&session.id, &outcome).await?;
         }
         Ok(Some(outcome))
+    }
+
+    /// Counts an ended session in the metric `LivenessSessions`.
+    fn count(&self, outcome: &LivenessOutcome) {
+        let name = match outcome.status {
+            LivenessStatus::Succeeded if self.is_live(outcome.status, outcome.confidence) => "live",
+            LivenessStatus::Succeeded => "not_live",
+            LivenessStatus::Failed => "failed",
+            _ => "expired",
+        };
+        metrics::counter!("LivenessSessions", "Outcome" => name).increment(1);
     }
 
     /// Whether a session shows a live person: it succeeded, and its confidence reaches the threshold.

@@ -175,7 +175,7 @@ impl OpenAi {
         let key = self.settings.api_key.as_ref().ok_or(Error::NotConfigured)?;
         let body = self.request(question);
         let url = format!("{}/chat/completions", self.settings.base_url);
-        let send = || self.http.post(&url).bearer_auth(key).json(&body).send();
+        let send = || upstream::send("OpenAI", self.http.post(&url).bearer_auth(key).json(&body));
         let response = match send().await {
             Err(error) if error.is_connect() => send().await,
             outcome => outcome,

@@ -5,6 +5,7 @@ use lambda_http::lambda_runtime::{self, LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::state::{MakeState, ReloadableState};
 use super::{block_on, only_checks_settings, telemetry};
@@ -36,11 +37,15 @@ pub struct Tick(#[allow(dead_code)] pub Value);
 /// Handles an event.
 pub type EventHandler<S, E, O> = for<'a> fn(&'a S, E) -> BoxFuture<'a, Result<O, EventError>>;
 
-/// Starts a function, and handles events until Lambda stops it.
+/// Starts the function of a name, and handles events until Lambda stops it.
 ///
 /// # Errors
 /// When it cannot start: a setting is missing or malformed, or the secret cannot be read.
-pub fn run_events<S, E, O>(make: MakeState<S>, handle: EventHandler<S, E, O>) -> Result<(), StartError>
+pub fn run_events<S, E, O>(
+    function: &'static str,
+    make: MakeState<S>,
+    handle: EventHandler<S, E, O>,
+) -> Result<(), StartError>
 where
     S: Send + Sync,
     E: DeserializeOwned + Send,
@@ -54,12 +59,18 @@ where
         }
         let state = &state;
         let handler = service_fn(move |event: LambdaEvent<E>| async move {
-            let outcome = handle(&*state.current().await, event.payload).await;
-            if let Err(failure) = &outcome {
-                tracing::error!(cause = %failure, "event not handled");
-                // An outdated password may be the cause. The next attempt uses the new one.
-                state.reload().await;
-            }
+            let span = telemetry::invocation(function, &event.context.request_id, Some(&event.context));
+            let outcome = async {
+                let outcome = handle(&*state.current().await, event.payload).await;
+                if let Err(failure) = &outcome {
+                    tracing::error!(cause = %failure, "event not handled");
+                    // An outdated password may be the cause. The next attempt uses the new one.
+                    state.reload().await;
+                }
+                outcome
+            };
+            let outcome = outcome.instrument(span).await;
+            telemetry::flush_metrics();
             outcome.map_err(lambda_http::Error::from)
         });
         if let Err(error) = lambda_runtime::run(handler).await {

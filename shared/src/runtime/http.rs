@@ -26,14 +26,18 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Handles a request.
 pub type HttpHandler<S> = for<'a> fn(&'a S, Request) -> BoxFuture<'a, Result<Response<Body>, ApiError>>;
 
-/// Starts a function, and answers requests until Lambda stops it.
+/// Starts the function of a name, and answers requests until Lambda stops it.
 ///
 /// # Errors
 /// When it cannot start: a setting is missing or malformed, or the secret cannot be read.
-pub fn run_http<S: Send + Sync>(make: MakeState<S>, handle: HttpHandler<S>) -> Result<(), StartError> {
+pub fn run_http<S: Send + Sync>(
+    function: &'static str,
+    make: MakeState<S>,
+    handle: HttpHandler<S>,
+) -> Result<(), StartError> {
     telemetry::init();
     block_on(async {
-        let service = HttpService::start(Env::from_process(), make, handle).await?;
+        let service = HttpService::start(function, Env::from_process(), make, handle).await?;
         if only_checks_settings() {
             return Ok(());
         }
@@ -49,6 +53,7 @@ pub fn run_http<S: Send + Sync>(make: MakeState<S>, handle: HttpHandler<S>) -> R
 
 /// A handler with its state.
 pub struct HttpService<S> {
+    function: &'static str,
     handle: HttpHandler<S>,
     state: ReloadableState<S>,
 }
@@ -58,18 +63,23 @@ impl<S: Send + Sync> HttpService<S> {
     ///
     /// # Errors
     /// When a setting is missing or malformed, or the secret cannot be read.
-    pub async fn start(process: Env, make: MakeState<S>, handle: HttpHandler<S>) -> Result<Self, StartError> {
-        Ok(Self { handle, state: ReloadableState::start(process, make).await? })
+    pub async fn start(
+        function: &'static str,
+        process: Env,
+        make: MakeState<S>,
+        handle: HttpHandler<S>,
+    ) -> Result<Self, StartError> {
+        Ok(Self { function, handle, state: ReloadableState::start(process, make).await? })
     }
 
-    /// Answers a request. Every failure becomes an answer, every answer has `x-request-id`, and one line is logged.
+    /// Answers a request. Every failure becomes an answer, every answer has `x-request-id`, one line is logged, and the metrics
+    /// `Requests` and `Latency` are recorded.
     pub async fn answer(&self, request: Request) -> Response<Body> {
         let started = Instant::now();
         let request_id = request_id(&request);
         let time_left = time_left(&request);
-        // All log lines of the request carry its id.
-        let span = tracing::info_span!("request", request_id);
-        let handled = AssertUnwindSafe(self.handle_with_retry(request)).catch_unwind().instrument(span);
+        let span = telemetry::invocation(self.function, &request_id, request.lambda_context_ref());
+        let handled = AssertUnwindSafe(self.handle_with_retry(request)).catch_unwind().instrument(span.clone());
         let outcome = match tokio::time::timeout(time_left, handled).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(ApiError::internal("the handler panicked")),
@@ -79,15 +89,22 @@ impl<S: Send + Sync> HttpService<S> {
             Ok(response) => (response.status(), None),
             Err(error) => (error.status(), error.cause().map(str::to_owned)),
         };
-        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if status.is_server_error() {
-            tracing::error!(request_id, status = status.as_u16(), milliseconds, cause, "request failed");
-        } else if cause.is_some() {
-            // Not the caller's fault: an upstream service refuses or throttles us.
-            tracing::warn!(request_id, status = status.as_u16(), milliseconds, cause, "request refused");
-        } else {
-            tracing::info!(request_id, status = status.as_u16(), milliseconds, "request answered");
-        }
+        let elapsed = started.elapsed();
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        span.in_scope(|| {
+            if status.is_server_error() {
+                tracing::error!(request_id, status = status.as_u16(), milliseconds, cause, "request failed");
+            } else if cause.is_some() {
+                // Not the caller's fault: an upstream service refuses or throttles us.
+                tracing::warn!(request_id, status = status.as_u16(), milliseconds, cause, "request refused");
+            } else {
+                tracing::info!(request_id, status = status.as_u16(), milliseconds, "request answered");
+            }
+        });
+        metrics::counter!("Requests", "Function" => self.function, "Status" => status.as_u16().to_string())
+            .increment(1);
+        metrics::histogram!("Latency", "Function" => self.function).record(elapsed.as_secs_f64() * 1_000.0);
+        telemetry::flush_metrics();
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);

@@ -1,4 +1,4 @@
-//! Lambda runtime: start-up, the loops for HTTP requests and for events, reload of the secret, and logs.
+//! Lambda runtime: start-up, the loops for HTTP requests and for events, reload of the secret, logs and metrics.
 
 mod backend;
 mod events;
@@ -20,6 +20,7 @@ macro_rules! http_function {
     ($function:ident) => {
         fn main() -> Result<(), $crate::env::StartError> {
             $crate::runtime::run_http(
+                env!("CARGO_PKG_NAME"),
                 |env| Box::pin($function::State::from_env(env)),
                 |state, request| Box::pin($function::handle(state, request)),
             )
@@ -33,6 +34,7 @@ macro_rules! event_function {
     ($function:ident) => {
         fn main() -> Result<(), $crate::env::StartError> {
             $crate::runtime::run_events(
+                env!("CARGO_PKG_NAME"),
                 |env| Box::pin($function::State::from_env(env)),
                 |state, event| Box::pin($function::handle(state, event)),
             )

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::Builder;
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -63,7 +64,8 @@ impl Secrets {
             return Ok(None);
         }
         let config = aws::config(&aws::Settings::from_env(env)?, "SECRETS_MANAGER").await;
-        Ok(Some(Self { client: Client::new(&config), arns, ttl }))
+        let config = Builder::from(&config).interceptor(aws::CountCalls("SecretsManager")).build();
+        Ok(Some(Self { client: Client::from_conf(config), arns, ttl }))
     }
 
     /// The current versions of the secrets. One call of Secrets Manager for each, at the same time.

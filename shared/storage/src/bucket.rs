@@ -61,7 +61,8 @@ impl Bucket {
         let config = aws::config(&settings, "S3").await;
         let endpoint = settings.endpoint("S3");
         // S3-compatible servers have no host name per bucket.
-        let client = Client::from_conf(Builder::from(&config).force_path_style(endpoint.is_some()).build());
+        let builder = Builder::from(&config).interceptor(aws::CountCalls("S3"));
+        let client = Client::from_conf(builder.force_path_style(endpoint.is_some()).build());
         let url = match endpoint {
             Some(endpoint) => format!("{endpoint}/{name}"),
             None => format!("https://{name}.s3.{}.amazonaws.com/", settings.region),

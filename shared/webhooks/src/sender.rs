@@ -14,6 +14,7 @@ use shared::pocketbase::records::{
     Attempt, AttemptResult, LeasedDelivery, QueuedDelivery, SigningSecret, WebhookEvent,
 };
 use shared::pocketbase::{Error, PocketBase};
+use shared::upstream;
 use standardwebhooks::Webhook;
 use storage::Bucket;
 
@@ -38,6 +39,9 @@ const MAX_SECRETS: usize = 5;
 
 /// The most attempts that are stored: two rounds of the schedule, and some resends.
 const MAX_ATTEMPTS: usize = 30;
+
+/// How long the body of an answer may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time after which an endpoint that fails without a success is disabled.
 const MAX_FAILING: TimeDelta = TimeDelta::days(5);
@@ -159,7 +163,7 @@ impl WebhookSender {
         }
         if let (AttemptResult::Retry(_), Some(delay)) = (&result, delay) {
             // A message that arrives too early would not find the webhook due.
-            self.queue.enqueue(&delivery.id, delay + Duration::from_secs(1)).await;
+            self.queue.enqueue(&delivery.id, &delivery.partner, delay + Duration::from_secs(1)).await;
         }
         Ok(!matches!(result, AttemptResult::Retry(_)))
     }
@@ -223,7 +227,7 @@ impl WebhookSender {
             .header("webhook-timestamp", now.timestamp())
             .header("webhook-signature", signature)
             .body(body);
-        let response = request.send().await.map_err(|error| reason(&error))?;
+        let response = upstream::send("WebhookEndpoints", request).await.map_err(|error| reason(&error))?;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
         Ok((response, retry_after))
     }
@@ -287,15 +291,19 @@ fn reason(error: &reqwest::Error) -> String {
     reason.to_owned()
 }
 
-/// First kilobyte of an answer as text, which the partner is shown. Bytes that do not arrive in time and control characters are
-/// left out.
+/// First kilobyte of an answer as text, which the partner is shown. Bytes that do not arrive within a second and control characters
+/// are left out.
 async fn first_kilobyte(mut response: Response) -> String {
     let mut kept = Vec::new();
-    while kept.len() < MAX_RESPONSE
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        kept.extend(chunk.iter().take(MAX_RESPONSE - kept.len()));
-    }
+    let read = async {
+        while kept.len() < MAX_RESPONSE
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            kept.extend(chunk.iter().take(MAX_RESPONSE - kept.len()));
+        }
+    };
+    // The status has decided already. An endpoint whose body drips must not hold up its other webhooks.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, read).await;
     // Replacement characters are longer than the bytes that they stand for.
     let text = String::from_utf8_lossy(&kept);
     let text = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t'));

@@ -78,6 +78,7 @@ macro_rules! functions {
                     $($binary => {
                         let start = async || {
                             let service = HttpService::start(
+                                $binary,
                                 env.clone(),
                                 |env| Box::pin($http::State::from_env(env)),
                                 |state, request| Box::pin($http::handle(state, request)),

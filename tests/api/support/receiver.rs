@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -22,6 +23,8 @@ pub enum Reply {
     With(u16, &'static str, String),
     /// A body of so many bytes.
     Long(usize),
+    /// A status, and a body that never ends.
+    Drip(u16),
     /// Nothing, until the sender hangs up.
     Silence,
     /// A status, once [`Receiver::release`] is called.
@@ -102,6 +105,11 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
             (StatusCode::from_u16(status).unwrap(), [(name, value)]).into_response()
         }
         Some(Reply::Long(bytes)) => (StatusCode::INTERNAL_SERVER_ERROR, "x".repeat(bytes)).into_response(),
+        Some(Reply::Drip(status)) => {
+            let start = futures_util::stream::once(async { Ok::<_, std::convert::Infallible>("x") });
+            let body = Body::from_stream(start.chain(futures_util::stream::pending()));
+            (StatusCode::from_u16(status).unwrap(), body).into_response()
+        }
         Some(Reply::Silence) => std::future::pending().await,
         Some(Reply::Held(status)) => {
             receiver.released.notified().await;

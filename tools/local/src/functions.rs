@@ -2,6 +2,8 @@
 //!
 //! Each process takes one request at a time from the emulator. A process that ends is replaced. Nothing is built or watched.
 
+use std::fs::OpenOptions;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,12 +81,14 @@ struct Slot {
 }
 
 /// What becomes of the logs of functions, and of the reports about their processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// They go to the output of this process.
     Show,
     /// They are lost.
     Discard,
+    /// The logs are appended to a file, and the reports are lost.
+    File(PathBuf),
 }
 
 impl Functions {
@@ -202,8 +206,17 @@ impl Pool {
             .stdin(Stdio::null())
             .process_group(self.group)
             .kill_on_drop(true);
-        if self.output == Output::Discard {
-            command.stdout(Stdio::null()).stderr(Stdio::null());
+        match &self.output {
+            Output::Show => {}
+            Output::Discard => {
+                command.stdout(Stdio::null()).stderr(Stdio::null());
+            }
+            Output::File(path) => match OpenOptions::new().create(true).append(true).open(path) {
+                Ok(file) => {
+                    command.stdout(file).stderr(Stdio::null());
+                }
+                Err(error) => return Some(format!("{}: {error}", path.display())),
+            },
         }
         let mut process = match command.spawn() {
             Ok(process) => process,

@@ -62,7 +62,10 @@ impl PocketBase {
     /// Requests a file, and repeats the request once when the connection failed.
     async fn open_file(&self, path: &str) -> Result<Response, Error> {
         let token = self.file_token().await?;
-        let get = || self.http.get(format!("{}{path}", self.settings.url)).query(&[("token", &token)]).send();
+        let get = || {
+            let request = self.http.get(format!("{}{path}", self.settings.url)).query(&[("token", &token)]);
+            upstream::send("PocketBase", request)
+        };
         match get().await.map_err(Broken::from) {
             Err(Broken { error: Error::Unreachable(_), .. }) => get().await.map_err(|error| Broken::from(error).error),
             outcome => outcome.map_err(|broken| broken.error),

@@ -13,7 +13,7 @@ mod filter;
 mod session;
 mod write;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use reqwest::header::AUTHORIZATION;
@@ -201,6 +201,11 @@ impl PocketBase {
         Ok(())
     }
 
+    /// When `PB_AUTH_TOKEN` expires; `None` without one.
+    pub fn auth_token_expiry(&self) -> Option<SystemTime> {
+        self.settings.auth_token.as_deref().map(expiry)
+    }
+
     /// The current session, after signing in if there is none or its token is about to expire.
     async fn session(&self) -> Result<Session, Error> {
         let mut current = self.session.lock().await;
@@ -306,7 +311,7 @@ impl PocketBase {
             Payload::Json(body) => request.json(body),
             Payload::Form(form) => request.multipart(form().await?).timeout(self.settings.timeout.max(FORM_TIMEOUT)),
         };
-        let response = request.send().await?;
+        let response = upstream::send("PocketBase", request).await?;
         let (status, retry_after) = (response.status(), upstream::retry_after(&response));
         let body = upstream::read(response, MAX_ANSWER).await.map_err(|error| match error {
             ReadError::TooLarge => Broken::from(Error::BadAnswer(error.to_string())),

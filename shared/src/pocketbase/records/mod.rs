@@ -27,5 +27,5 @@ pub use uploads::{NewUpload, Upload, UploadUse};
 pub use verification_history::{NewVerification, VerificationOwner, VerificationRecord};
 pub use webhook_deliveries::{
     Attempt, AttemptResult, DeliveryOverview, DeliveryQuery, DeliveryState, LeasedDelivery, NewDelivery,
-    QueuedDelivery, SigningSecret, Subscriber, WebhookEvent,
+    QueuedDelivery, SigningSecret, Subscriber, WebhookEvent, WebhookStatistics,
 };

@@ -50,6 +50,14 @@ impl PocketBase {
         self.delete_page("uploads", &created_before(before)).await
     }
 
+    /// Deletes webhooks that were delivered or given up and are older than a time, at most 50, and returns their number. Two calls.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn delete_ended_deliveries(&self, before: DateTime<Utc>) -> Result<usize, Error> {
+        self.delete_page("webhook_deliveries", &format!("state!=\"pending\" && {}", created_before(before))).await
+    }
+
     /// Ids of the profiles that were redacted since a time, the latest first; at most 500. One call.
     ///
     /// # Errors

@@ -221,6 +221,7 @@ pub enum AttemptResult {
 #[allow(missing_docs)] // The names are the view's.
 pub struct DeliveryOverview {
     pub id: RecordId,
+    pub partner: RecordId,
     /// As stored: it may be an event of an earlier or later version.
     pub event: String,
     #[serde(default)]
@@ -239,6 +240,20 @@ pub struct DeliveryOverview {
     #[serde(deserialize_with = "optional")]
     pub webhook_disabled: Option<DateTime<Utc>>,
     pub webhook_disabled_reason: String,
+}
+
+/// Statistics of the outbox, for metrics.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WebhookStatistics {
+    /// Webhooks that wait for an attempt, those of disabled endpoints aside.
+    pub pending: u32,
+    /// Time at which the one that waits longest became due.
+    #[serde(deserialize_with = "optional")]
+    pub oldest_due: Option<DateTime<Utc>>,
+    /// Webhooks that were given up.
+    pub failed: u32,
+    /// Endpoints of active partners that are disabled.
+    pub disabled_endpoints: u32,
 }
 
 /// Filters of a list of deliveries.
@@ -289,17 +304,39 @@ impl PocketBase {
         self.first("webhook_queue", &format!("{stream} && {partner} && next_attempt <= @now"), "").await
     }
 
-    /// Due webhooks that no process is delivering, the longest overdue first; at most 500. One call.
+    /// Partners with due webhooks, the longest overdue first; at most 500. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
-    pub async fn due_deliveries(&self) -> Result<Vec<QueuedDelivery>, Error> {
-        let filter = "next_attempt <= @now && (leased_until = \"\" || leased_until < @now)";
-        self.list(
-            "webhook_queue",
-            &[("perPage", "500"), ("skipTotal", "1"), ("sort", "next_attempt"), ("filter", filter)],
-        )
-        .await
+    pub async fn partners_with_due_deliveries(&self) -> Result<Vec<RecordId>, Error> {
+        #[derive(Deserialize)]
+        struct Partner {
+            id: RecordId,
+        }
+        let query = [("perPage", "500"), ("skipTotal", "1"), ("sort", "next_attempt"), ("fields", "id")];
+        let partners: Vec<Partner> = self.list("webhook_partners_due", &query).await?;
+        Ok(partners.into_iter().map(|partner| partner.id).collect())
+    }
+
+    /// Due webhooks of a partner that no process is delivering, the longest overdue first. One call.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn due_deliveries(&self, partner: &RecordId, limit: usize) -> Result<Vec<QueuedDelivery>, Error> {
+        let partner = equals("partner", partner.as_str());
+        let filter = format!("{partner} && next_attempt <= @now && (leased_until = \"\" || leased_until < @now)");
+        let query =
+            [("perPage", &*limit.to_string()), ("skipTotal", "1"), ("sort", "next_attempt"), ("filter", &filter)];
+        self.list("webhook_queue", &query).await
+    }
+
+    /// Statistics of the outbox. One call.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn webhook_statistics(&self) -> Result<WebhookStatistics, Error> {
+        let statistics = self.first("webhook_statistics", "", "").await?;
+        statistics.ok_or_else(|| Error::BadAnswer("no statistics".to_owned()))
     }
 
     /// Leases a webhook to this process until a time; `None` when another process has leased it, or it is not due any more. One
@@ -418,7 +455,7 @@ impl PocketBase {
         }
         let limit = query.limit.to_string();
         // Without the payload, which may be large.
-        const FIELDS: &str = "id,event,state,attempts,next_attempt,delivered,created,check_id,webhook_url,webhook_disabled,\
+        const FIELDS: &str = "id,partner,event,state,attempts,next_attempt,delivered,created,check_id,webhook_url,webhook_disabled,\
                               webhook_disabled_reason";
         let query = [
             ("perPage", &*limit),
