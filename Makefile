@@ -59,6 +59,7 @@ test: $(TOOLS) ## Run all tests
 	target/debug/local generate
 	cargo test --workspace --lib --test '*'
 	.venv/bin/python -m pytest --quiet tests/template
+	.venv/bin/python -m pytest --quiet tests/pocketbase
 	$(MAKE) test-page
 
 .PHONY: test-page

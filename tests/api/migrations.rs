@@ -12,7 +12,8 @@ async fn a_data_folder_with_records_is_left_as_it_is_by_another_start() {
     let app = App::at(&server.url, &[]);
     let (id, _) = app.profile("postman").await;
     let before = server.superuser().await.unwrap().find("profiles", "").await.unwrap();
-    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations")).unwrap();
+    let server =
+        Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations"), false).unwrap();
     seed(&server.superuser().await.unwrap(), &settings()).await.unwrap();
     assert_eq!(server.superuser().await.unwrap().find("profiles", "").await.unwrap(), before);
     let app = App::at(&server.url, &[]);
@@ -25,7 +26,7 @@ async fn a_data_folder_with_records_is_left_as_it_is_by_another_start() {
 #[tokio::test]
 async fn the_data_of_an_earlier_service_is_taken_over() {
     let none = tempfile::tempdir().unwrap();
-    let server = Server::on(tempfile::tempdir().unwrap(), "127.0.0.1", none.path()).unwrap();
+    let server = Server::on(tempfile::tempdir().unwrap(), "127.0.0.1", none.path(), false).unwrap();
     let superuser = server.superuser().await.unwrap();
     let text = |name: &str| json!({ "type": "text", "name": name });
     let collection = |name: &str, mut fields: Vec<Value>| {
@@ -67,7 +68,8 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
     let entry = json!({ "profile": user["id"], "new_status": "pending_review", "notes": "n" });
     superuser.create("status_history", entry).await.unwrap();
 
-    let server = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations")).unwrap();
+    let server =
+        Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations"), false).unwrap();
     seed(&server.superuser().await.unwrap(), &settings()).await.unwrap();
     let app = App::at(&server.url, &[]);
     let token = app.token("postman").await;
@@ -86,9 +88,9 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
         |id: &Value| [local::seed::SPECIMEN_PROFILE, local::seed::REDACTED_PROFILE].map(Value::from).contains(id);
     assert_eq!(found.iter().filter(|profile| !is_seeded(&profile["id"])).count(), 4);
     assert!(found.iter().any(|profile| profile["nickname"] == "kept"));
-    let stranger: Value =
+    let unauthenticated: Value =
         reqwest::get(format!("{}/api/collections/profiles/records", server.url)).await.unwrap().json().await.unwrap();
-    assert_eq!(stranger["items"], json!([]), "what was public is no more");
+    assert_eq!(unauthenticated["items"], json!([]), "the rules make nothing public");
     let profiles = superuser.call(reqwest::Method::GET, "/api/collections/profiles", None).await.unwrap();
     let fields = profiles["fields"].as_array().unwrap();
     for name in ["document_front", "selfie"] {
@@ -121,14 +123,15 @@ async fn an_older_collection_that_cannot_be_taken_over_is_named() {
         ),
     ] {
         let none = tempfile::tempdir().unwrap();
-        let server = Server::on(tempfile::tempdir().unwrap(), "127.0.0.1", none.path()).unwrap();
+        let server = Server::on(tempfile::tempdir().unwrap(), "127.0.0.1", none.path(), false).unwrap();
         let superuser = server.superuser().await.unwrap();
         let old = json!({ "type": "base", "name": name, "fields": [field] });
         superuser.call(reqwest::Method::POST, "/api/collections", Some(old)).await.unwrap();
         for record in records {
             superuser.create(name, record).await.unwrap();
         }
-        let refused = Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations"));
+        let refused =
+            Server::on(server.into_folder().unwrap(), "127.0.0.1", &root().join("pocketbase/migrations"), false);
         let said = refused.err().expect("the migration fails").to_string();
         assert!(said.contains(complaint), "{said}");
     }

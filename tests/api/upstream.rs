@@ -9,7 +9,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, BY_PASSWORD, Clock, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, own_server, shared, unique,
+    Answer, App, BY_PASSWORD, Clock, FormBody, JPEG, Mood, Proxy, STATIC_KEY, Stage, own_server, root, shared, unique,
+    variables,
 };
 
 /// One request of each route that asks PocketBase, in an order in which each can succeed.
@@ -304,7 +305,16 @@ async fn the_service_account_may_do_what_the_functions_do_and_no_more() {
             assert!(matches!(status, 400..=404), "{method} {path}: {status}");
         }
     }
-    // Without an account, every collection is empty.
+    assert_eq!(ask(Method::GET, &profile, "").await, 401);
+    assert_eq!(ask(Method::GET, &profile, &account).await, 200);
+}
+
+/// The hooks refuse such requests. The rules of the collections would too.
+#[tokio::test]
+async fn without_the_hooks_the_rules_show_nothing_to_unauthenticated_requests() {
+    let (folder, migrations) = (tempfile::tempdir().unwrap(), root().join("pocketbase/migrations"));
+    let server = Server::on(folder, "127.0.0.1", &migrations, false).unwrap();
+    local::seed::seed(&server.superuser().await.unwrap(), &variables(&server.url).into_iter().collect()).await.unwrap();
     for collection in [
         "profiles",
         "profile_overview",
@@ -314,11 +324,12 @@ async fn the_service_account_may_do_what_the_functions_do_and_no_more() {
         "settings",
         "partners",
     ] {
-        let found: Value = http.get(url(&list(collection))).send().await.unwrap().json().await.unwrap();
+        let url = format!("{}/api/collections/{collection}/records", server.url);
+        let found: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         assert_eq!(found["items"], json!([]), "{collection}");
     }
-    assert_eq!(ask(Method::GET, &profile, "").await, 404);
-    assert_eq!(ask(Method::GET, &profile, &account).await, 200);
+    let url = format!("{}/api/collections/profiles/records/{}", server.url, local::seed::SPECIMEN_PROFILE);
+    assert_eq!(reqwest::get(url).await.unwrap().status(), 404);
 }
 
 /// The number of calls that PocketBase gets, once a process has signed in.

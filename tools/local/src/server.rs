@@ -23,6 +23,7 @@ pub struct Server {
     pub port: u16,
     address: &'static str,
     migrations: PathBuf,
+    hooks: bool,
     process: Option<Background>,
     // Dropped after the process.
     folder: TempDir,
@@ -37,17 +38,18 @@ impl Server {
     /// When PocketBase does not start.
     pub async fn start(address: &'static str, env: &Env) -> Result<Self, Error> {
         let folder = TempDir::new().map_err(|error| Error::new(error.to_string()))?;
-        let server = Self::on(folder, address, &root().join("pocketbase/migrations"))?;
+        let server = Self::on(folder, address, &root().join("pocketbase/migrations"), true)?;
         seed(&server.superuser().await?, env).await?;
         Ok(server)
     }
 
-    /// A server with the data and the migrations of two folders.
+    /// A server with the data and the migrations of two folders, with or without the project's hooks.
     ///
     /// # Errors
     /// When PocketBase does not start.
-    pub fn on(folder: TempDir, address: &'static str, migrations: &Path) -> Result<Self, Error> {
+    pub fn on(folder: TempDir, address: &'static str, migrations: &Path, hooks: bool) -> Result<Self, Error> {
         let mut server = Self::stopped(folder, address, migrations)?;
+        server.hooks = hooks;
         server.run("migrate", &["up"])?;
         server.run("superuser", &["upsert", SUPERUSER_EMAIL, SUPERUSER_PASSWORD])?;
         server.up()?;
@@ -69,7 +71,7 @@ impl Server {
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         let (migrations, superuser_token) = (migrations.to_owned(), OnceLock::new());
-        Ok(Self { url, port, address, migrations, process: None, folder, superuser_token })
+        Ok(Self { url, port, address, migrations, hooks: true, process: None, folder, superuser_token })
     }
 
     fn run(&self, command: &str, arguments: &[&str]) -> Result<(), Error> {
@@ -88,6 +90,9 @@ impl Server {
         pocketbase.arg("--dir").arg(self.folder.path()).arg("--migrationsDir").arg(&self.migrations).arg(command);
         // Otherwise a collection that a test changes becomes a migration of the project.
         pocketbase.arg("--automigrate=0");
+        // With --hooksWatch=0, a hook that does not load stops the start.
+        let hooks = if self.hooks { root().join("pocketbase/hooks") } else { self.folder.path().join("no-hooks") };
+        pocketbase.arg("--hooksDir").arg(hooks).arg("--hooksWatch=0");
         Ok(pocketbase)
     }
 
