@@ -28,7 +28,7 @@ FUNCTIONS := $(patsubst functions/%/,%,$(wildcard functions/*/))
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT, 8090)
@@ -52,6 +52,11 @@ token: $(TOOLS) .env ## Print a development token
 partner: $(TOOLS) .env ## Add a partner, rotate or revoke its keys: make partner ARGS="add 'Acme Ltd' --team team_9"
 	@$(BUILD) --quiet
 	@$(WITH_ENV) target/debug/admin partner $(ARGS)
+
+.PHONY: rehearse-restore
+rehearse-restore: $(TOOLS) .env ## Lose a temporary PocketBase under load, restore it, and report what was lost
+	@$(BUILD) --quiet
+	@$(WITH_ENV) target/debug/local rehearse-restore
 
 .PHONY: test
 test: $(TOOLS) ## Run all tests

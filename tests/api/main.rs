@@ -19,6 +19,7 @@ mod migrations;
 mod page;
 mod partners;
 mod redaction;
+mod rehearsal;
 mod retention;
 mod routes;
 mod sam;

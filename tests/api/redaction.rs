@@ -286,6 +286,8 @@ async fn redaction_deletes_uploads_checks_and_webhooks() {
         assert_eq!(app.ask("DELETE", &format!("/api/profiles/{id}")).bearer(&root).send().await.status, 204);
     }
     assert_eq!(storage.keys(&prefix).await, Vec::<String>::new());
+    let marker = format!("redactions/{id}");
+    assert_eq!(storage.keys(&marker).await, [marker.clone()], "it can be repeated after a restore");
     let filter = format!("profile=\"{id}\"");
     assert_eq!(superuser.find("uploads", &filter).await.unwrap(), Vec::<Value>::new());
     let (checks, deliveries) = (

@@ -12,16 +12,9 @@ use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use shared::env::Env;
 
-use crate::support::{JPEG, STATIC_KEY, Storage, moto, root, stand_ins, template};
+use crate::support::{JPEG, STATIC_KEY, Storage, development, moto, root, stand_ins, template};
 
 const SPECIMEN: &str = local::seed::SPECIMEN_PROFILE;
-
-/// The settings of .env.example, which the sample events are made for.
-fn development() -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(root().join(".env.example")).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
-    lines.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
-}
 
 async fn pocketbase() -> Server {
     Server::start("0.0.0.0", &development().into_iter().collect::<Env>()).await.unwrap()

@@ -1,5 +1,6 @@
 //! Webhooks: events, deliveries, signatures, retries and order.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use admin::partner::{Action, run};
@@ -595,6 +596,40 @@ async fn a_message_stays_in_the_queue_while_pocketbase_is_down() {
     bench.server.superuser().await.unwrap();
     assert_eq!(bench.app.bring(&messages).await, Vec::<String>::new());
     assert_eq!(bench.receiver.received().len(), 1);
+}
+
+/// The queue shows a message again after 6 minutes and keeps it for a day; the sweep runs every minute.
+#[tokio::test]
+async fn nothing_queued_is_lost_while_pocketbase_is_away_for_an_hour() {
+    let mut bench = Bench::new(&[]).await;
+    for _ in 0..3 {
+        bench.check(&unique("user")).await;
+    }
+    let messages = bench.queue.take().await;
+    bench.receiver.reply([Reply::Status(503)]);
+    assert_eq!(bench.app.bring(&messages[..1]).await, Vec::<String>::new());
+    assert_eq!(bench.receiver.received().len(), 1, "it failed, and its next attempt falls into the hour");
+    bench.wait().await;
+    let _ = bench.app.get("/api/webhooks/deliveries").key(&bench.key).send().await;
+
+    bench.server.down();
+    for minute in 0..60 {
+        if minute % 6 == 0 {
+            assert_eq!(bench.app.bring(&messages[1..]).await, messages[1..], "SQS keeps them");
+        }
+        assert!(bench.app.try_sweep().await.is_err(), "the alarm on a failing sweep is raised");
+    }
+    let asked = bench.app.get("/api/webhooks/deliveries").key(&bench.key).send().await;
+    assert_eq!((asked.status, asked.header("retry-after")), (503, "5"));
+
+    bench.server.up().unwrap();
+    bench.server.superuser().await.unwrap();
+    assert_eq!(bench.app.bring(&messages[1..]).await, Vec::<String>::new());
+    bench.app.sweep().await;
+    let ids: BTreeSet<_> =
+        bench.receiver.received().iter().map(|webhook| webhook.header("webhook-id").to_owned()).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(bench.deliveries().await.iter().all(|delivery| delivery["state"] == "delivered"));
 }
 
 #[tokio::test]

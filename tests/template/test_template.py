@@ -223,8 +223,8 @@ def test_the_bucket_is_private_encrypted_and_emptied(stack):
     (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     algorithm = encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"]
     assert algorithm == ("aws:kms" if stack.condition("HasKmsKey") else "AES256")
-    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
-    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", stack.values["RetentionDays"])
+    rules = {rule["Prefix"]: (rule["Status"], rule["ExpirationInDays"]) for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert rules == {"people/": ("Enabled", stack.values["RetentionDays"]), "redactions/": ("Enabled", 400)}
     (statement,) = stack.resources["UploadsBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
@@ -235,6 +235,11 @@ def test_every_function_is_bounded_and_logs_to_the_stacks_log_group(stack):
         assert function["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": "Logs"}}, name
         assert stack.resources[f"{name}Role"]["Properties"]["PermissionsBoundary"] == {"Ref": "FunctionBoundary"}, name
         assert ("VpcConfig" in function) == stack.condition("HasVpc"), name
+
+
+def test_messages_outlast_an_outage(stack):
+    (queue,) = stack.of_type("AWS::SQS::Queue").values()
+    assert queue["MessageRetentionPeriod"] >= 12 * 3_600 and "RedrivePolicy" not in queue
 
 
 def test_one_architecture_is_offered_with_the_layer_that_fits(stack):

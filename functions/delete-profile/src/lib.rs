@@ -2,8 +2,10 @@
 //!
 //! Files, names, numbers, addresses, device data, faces, uploads, media of checks and webhook payloads are deleted. The statuses
 //! with their times stay, and `audit` gets a row. Afterwards no route finds the profile, and the same person can get a new one.
-//! PocketBase calls: three, six to find the records of the profile, and one per record. S3 calls: two per 1,000 objects.
+//! The bucket keeps an object `redactions/<profile>`, with which the redaction is repeated after a restore of PocketBase.
+//! PocketBase calls: three, six to find the records of the profile, and one per record. S3 calls: one, and two per 1,000 objects.
 
+use bytes::Bytes;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
@@ -42,6 +44,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         return Err(profiles::Error::NotFound.into());
     }
     if state.bucket.is_configured() {
+        state.bucket.put(&format!("redactions/{id}"), "text/plain", Bytes::new()).await?;
         state.bucket.delete_person(id.as_str()).await?;
     }
     let mut response = Response::new(Body::Empty);

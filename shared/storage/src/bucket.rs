@@ -141,7 +141,7 @@ impl Bucket {
     pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<(), Error> {
         let Open { client, name, .. } = self.open()?;
         let request = client.put_object().bucket(name).key(key).content_type(content_type);
-        // No `note_change`: only checks write objects, and their records are written first.
+        // No `note_change`: checks write their records first, and the marker of a redaction can be written again.
         request.body(ByteStream::from(bytes)).send().await?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use lambda_http::{Body, Request};
 use local::standins::StandIns;
 use serde_json::{Value, json};
 use shared::env::Env;
-use shared::runtime::HttpService;
+use shared::runtime::{EventError, HttpService, Tick};
 use template::Template;
 use tokio::sync::OnceCell;
 
@@ -198,12 +198,17 @@ impl App {
 
     /// A tick of the schedule; how many webhooks were tried and how many checks ended.
     pub async fn sweep(&self) -> (usize, usize) {
+        self.try_sweep().await.unwrap()
+    }
+
+    /// A tick of the schedule that may fail.
+    pub async fn try_sweep(&self) -> Result<(usize, usize), EventError> {
         let state = self
             .functions
             .sweep_webhooks
             .get_or_init(async || sweep_webhooks::State::from_env(&self.env).await.unwrap());
-        let swept = Box::pin(sweep_webhooks::handle(state.await, shared::runtime::Tick(Value::Null))).await.unwrap();
-        (swept.webhooks, swept.checks)
+        let swept = Box::pin(sweep_webhooks::handle(state.await, Tick(Value::Null))).await?;
+        Ok((swept.webhooks, swept.checks))
     }
 
     /// A day's tick of the schedule.
@@ -212,7 +217,7 @@ impl App {
             .functions
             .enforce_retention
             .get_or_init(async || enforce_retention::State::from_env(&self.env).await.unwrap());
-        let cleaned = Box::pin(enforce_retention::handle(state.await, shared::runtime::Tick(Value::Null))).await;
+        let cleaned = Box::pin(enforce_retention::handle(state.await, Tick(Value::Null))).await;
         cleaned.map(|cleaned| json!(cleaned)).map_err(|failure| failure.to_string())
     }
 }

@@ -13,6 +13,8 @@ mod specimens;
 mod storage;
 mod waiting;
 
+use std::collections::BTreeSet;
+
 pub use local::process::root;
 
 pub use app::{Answer, App, Ask, stand_ins};
@@ -42,6 +44,20 @@ pub const NO_AWS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_A
 /// template.yaml.
 pub fn template() -> Template {
     Template::read(&template::path()).unwrap()
+}
+
+/// `(method, path)` of each route, as openapi.yaml describes it. /verif/ has two routes in the template, since a route of an HTTP API
+/// cannot end in a slash.
+pub fn described_routes() -> BTreeSet<(String, String)> {
+    let routes = template().routes.into_iter().filter(|route| route.path != "/verif");
+    routes.map(|route| (route.method, route.path.replace("{proxy+}", ""))).collect()
+}
+
+/// The settings of .env.example, which the sample events are made for.
+pub fn development() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(root().join(".env.example")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    lines.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
 }
 
 /// A name that no other test uses.

@@ -7,6 +7,7 @@
 //! | [`triggers`], [`storage`] | schedules, the event source of the queue; bucket and queue |
 //! | [`standins`], [`receiver`] | Rekognition, OpenAI and Fingerprint; a partner's webhook endpoint |
 //! | [`seed`], [`preflight`], [`ready`], [`demo`] | development data; checks before and after the start; a walk through the API |
+//! | [`rehearsal`] | a restore of PocketBase from a backup |
 //! | [`server`], [`process`] | temporary servers for tests and benchmarks; child processes |
 //! | [`generate`] | the generated part of tests/Cargo.toml |
 
@@ -18,6 +19,7 @@ pub mod preflight;
 pub mod process;
 pub mod ready;
 pub mod receiver;
+pub mod rehearsal;
 pub mod runtime_api;
 pub mod seed;
 pub mod server;

@@ -10,7 +10,7 @@ use local::pocketbase::Superuser;
 use local::process::root;
 use local::settings::{Addresses, function_processes, function_variables};
 use local::standins::StandIns;
-use local::{Error, demo, gateway, generate, preflight, ready, receiver, seed, stack, triggers};
+use local::{Error, demo, gateway, generate, preflight, ready, receiver, rehearsal, seed, stack, triggers};
 use shared::env::Env;
 use template::Template;
 use tokio::net::TcpListener;
@@ -49,6 +49,8 @@ enum Command {
         #[arg(long, default_value = ".run/specimens")]
         specimens: PathBuf,
     },
+    /// Lose a temporary PocketBase under load, restore it from a backup, and report what was lost.
+    RehearseRestore,
     /// Update the functions in tests/Cargo.toml from template.yaml.
     Generate,
 }
@@ -89,6 +91,10 @@ async fn run(command: Command, env: &Env) -> Result<(), Error> {
             std::future::pending().await
         }
         Command::Demo { specimens } => run_demo(env, &specimens).await,
+        Command::RehearseRestore => {
+            println!("{}", rehearsal::run(std::env::vars().collect()).await?);
+            Ok(())
+        }
         Command::Generate => generate::run(),
     }
 }

@@ -26,6 +26,23 @@ pub fn queue_client(moto: &str) -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::from_conf(config.build())
 }
 
+/// A client for S3 in moto.
+pub fn bucket_client(moto: &str) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+        .region(aws_sdk_s3::config::Region::new("us-east-1"))
+        .endpoint_url(moto)
+        .force_path_style(true)
+        .credentials_provider(aws_sdk_s3::config::Credentials::new(
+            "development",
+            "development",
+            None,
+            None,
+            "development",
+        ));
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
 /// Creates the queue, unless it exists, and returns its URL.
 ///
 /// # Errors
