@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
@@ -15,6 +16,8 @@ from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 # Another template can be tested with TEMPLATE=old.yaml.
 ROOT = Path(__file__).parents[2]
 TEMPLATE = Path(os.environ.get("TEMPLATE", ROOT / "template.yaml"))
+# gradual.py
+sys.path.append(str(ROOT / "tools/template"))
 
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": "123456789012",
@@ -40,8 +43,8 @@ class NoManagedPolicies:
 
 
 @functools.cache
-def _transformed(parameters):
-    template = source()
+def _transformed(parameters, text):
+    template = yaml_parse(text)
     for resource in template["Resources"].values():
         # `sam package` uploads these folders.
         for uri in ("CodeUri", "ContentUri"):
@@ -50,16 +53,16 @@ def _transformed(parameters):
     return transform(template, json.loads(parameters), NoManagedPolicies())
 
 
-def transformed(parameters):
-    """The template without SAM's resources, still with its conditions."""
-    return copy.deepcopy(_transformed(json.dumps(parameters, sort_keys=True)))
+def transformed(parameters, text=None):
+    """The template, or another one, without SAM's resources, still with its conditions."""
+    return copy.deepcopy(_transformed(json.dumps(parameters, sort_keys=True), text or TEMPLATE.read_text()))
 
 
 class Stack:
     """Resources and outputs that a set of parameters creates. References to resources and their attributes are left in place."""
 
-    def __init__(self, parameters):
-        self.template = transformed(parameters)
+    def __init__(self, parameters, text=None):
+        self.template = transformed(parameters, text)
         self.values = PSEUDO_PARAMETERS | {
             name: self._value(declared, parameters.get(name, declared.get("Default")))
             for name, declared in self.template["Parameters"].items()
@@ -162,3 +165,10 @@ def references(value):
         names = {name.split(".")[0] for name in re.findall(r"\$\{([^!}]+)\}", text)}
         return (names - set(own)) | references(list(own.values()))
     return {name for item in value.values() for name in references(item)}
+
+
+def dependencies(resources):
+    """What each resource of a stack depends on: by reference, and by DependsOn."""
+    for name, item in resources.items():
+        declared = item.get("DependsOn", [])
+        yield name, (references(item) | set([declared] if isinstance(declared, str) else declared)) & set(resources)

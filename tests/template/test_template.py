@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from graphlib import TopologicalSorter
 
 import boto3
 import cfnlint.api
@@ -11,7 +12,8 @@ import pytest
 import tomllib
 from moto import mock_aws
 
-from deployed import ROOT, Stack, references, source, transformed
+from deployed import ROOT, TEMPLATE, Stack, dependencies, references, source, transformed
+from gradual import ALARMS, gradual
 
 ARN = "arn:aws:{}:us-east-1:123456789012:{}"
 SECRETS = {
@@ -183,6 +185,11 @@ def test_nothing_refers_to_what_is_not_created(stack):
         # SAM's own names in permissions.
         missing = references(item) - created - {"__ApiId__", "__Stage__"}
         assert not missing, f"{name} refers to {missing}"
+
+
+def test_no_resource_depends_on_itself(stack):
+    # Raises CycleError.
+    list(TopologicalSorter(dict(dependencies(stack.resources))).static_order())
 
 
 def test_environments_are_smaller_than_lambda_allows(stack):
@@ -364,6 +371,45 @@ def test_tracing_is_switched_by_a_parameter(defaults, everything):
     for stack, expected in ((defaults, None), (everything, {"Mode": "Active"})):
         for function in stack.of_type("AWS::Lambda::Function").values():
             assert function.get("TracingConfig") == expected
+
+
+@pytest.fixture(scope="module", params=[PARAMETERS, PARAMETERS | ALL], ids=["defaults", "everything"])
+def gradual_stack(request):
+    return Stack(request.param, gradual(TEMPLATE.read_text(), "Canary10Percent5Minutes", "2026-01-01"))
+
+
+def test_a_gradual_deployment_moves_requests_to_an_alias_and_rolls_back_on_alarms(gradual_stack):
+    groups = gradual_stack.of_type("AWS::CodeDeploy::DeploymentGroup")
+    functions = gradual_stack.of_type("AWS::Lambda::Function")
+    assert {name.removesuffix("DeploymentGroup") for name in groups} == set(functions)
+    for group in groups.values():
+        assert [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]] == list(ALARMS)
+        assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+    assert set(ALARMS) <= set(alarms(gradual_stack))
+    integrations = json.dumps(api(gradual_stack)["paths"])
+    for name, function in functions.items():
+        assert f"{name}Aliaslive" in gradual_stack.resources
+        assert function["Environment"]["Variables"]["RELEASE"] == "2026-01-01"
+        assert f"{name}.Arn" not in integrations
+    list(TopologicalSorter(dict(dependencies(gradual_stack.resources))).static_order())
+
+
+def test_each_gradual_deployment_makes_new_versions():
+    def versions(release):
+        stack = Stack(PARAMETERS, gradual(TEMPLATE.read_text(), "AllAtOnce", release))
+        return set(stack.of_type("AWS::Lambda::Version"))
+
+    assert len(versions("1")) == 23 and not versions("1") & versions("2")
+
+
+def test_cfn_lint_finds_nothing_in_a_gradual_deployment(gradual_stack):
+    found = cfnlint.api.lint_all(json.dumps(gradual_stack.template))
+    assert [match.message for match in found if match.rule.id.startswith("E")] == []
+
+
+def test_an_unknown_preference_is_refused():
+    with pytest.raises(SystemExit):
+        gradual(TEMPLATE.read_text(), "Sometimes", "1")
 
 
 @pytest.mark.parametrize(
