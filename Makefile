@@ -86,10 +86,13 @@ build: $(SAM_TOOLS) .layer/bin/ffmpeg ## Check the template and build every func
 	$(CARGO_LAMBDA) build --release --x86-64 --lambda-dir target/lambda $(FUNCTIONS:%=--package %)
 
 .PHONY: deploy
-deploy: build ## Deploy: make deploy ENV=staging, with GRADUAL=Canary10Percent5Minutes moving requests step by step
-	@[ -n "$(ENV)" ] || { echo "ENV is not set: staging or production, as in samconfig.toml" >&2; exit 2; }
+deploy: environment build ## Deploy: make deploy ENV=staging, with GRADUAL=Canary10Percent5Minutes moving requests step by step
 	$(if $(GRADUAL),$(PYTHON) tools/template/gradual.py $(GRADUAL) > template-gradual.yaml)
-	$(SAM) deploy --config-env $(ENV) $(if $(GRADUAL),--template-file template-gradual.yaml)
+	.venv-sam/bin/sam deploy --config-env $(ENV) $(if $(GRADUAL),--template-file template-gradual.yaml)
+
+.PHONY: environment
+environment:
+	@[ -n "$(ENV)" ] || { echo "ENV is not set: staging or production, as in samconfig.toml" >&2; exit 2; }
 
 .PHONY: test-sam
 test-sam: $(TOOLS) build ## Run every sample event, and the API, in Lambda's emulators (the API only with Docker)
