@@ -269,12 +269,15 @@ def measure(server, operation, token, threads, seconds):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--pocketbase", default=ROOT / ".venv/bin/pocketbase", help="the binary")
-    arguments.add_argument("--port", type=int, default=41090)
+    arguments.add_argument("--port", type=int, default=0, help="by default a free one")
     arguments.add_argument("--profiles", type=int, default=0, help="people in the database before the start")
     arguments.add_argument("--threads", type=int, default=8, help="concurrent clients")
     arguments.add_argument("--seconds", type=float, default=10, help="per kind of call")
     arguments.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     options = arguments.parse_args()
+    if not options.port:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            options.port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="pocketbase-load-") as folder:
         server = Server(options.pocketbase, Path(folder), options.port)
         with server:
