@@ -258,9 +258,8 @@ def test_one_architecture_is_offered_with_the_layer_that_fits(stack):
 @pytest.mark.parametrize("parameters", [PARAMETERS, PARAMETERS | ALL], ids=["defaults", "everything"])
 def test_cfn_lint_finds_nothing_in_what_is_deployed(parameters):
     found = cfnlint.api.lint_all(json.dumps(transformed(parameters)))
-    # Rules that begin with I inform. W1030 takes the default of CertificateArn for its value, although the condition excludes it. SAM
-    # itself evaluates Tracing, and leaves it out where it is Disabled.
-    ignored = ("I", "W1030 {'Ref': 'CertificateArn'}", "W1030 {'Ref': 'Tracing'}", "W2001 Parameter Tracing")
+    # Rules that begin with I inform. SAM itself evaluates Tracing, and leaves it out where it is Disabled.
+    ignored = ("I", "W1030 {'Ref': 'Tracing'}", "W2001 Parameter Tracing")
     assert [text for match in found if not (text := f"{match.rule.id} {match.message}").startswith(ignored)] == []
 
 
