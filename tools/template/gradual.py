@@ -27,7 +27,6 @@ def gradual(template, preference, release):
 Globals:
   Function:
     AutoPublishAlias: live
-    AutoPublishAliasAllProperties: true
     DeploymentPreference: {{ Type: {preference}, Alarms: [{alarms}] }}
 """,
         '\n        RUST_BACKTRACE: "0"\n': f'\n        RUST_BACKTRACE: "0"\n        RELEASE: "{release}"\n',
