@@ -287,7 +287,7 @@ async fn redaction_deletes_uploads_checks_and_webhooks() {
     }
     assert_eq!(storage.keys(&prefix).await, Vec::<String>::new());
     let marker = format!("redactions/{id}");
-    assert_eq!(storage.keys(&marker).await, [marker.clone()], "it can be repeated after a restore");
+    assert_eq!(storage.keys(&marker).await, std::slice::from_ref(&marker), "it can be repeated after a restore");
     let filter = format!("profile=\"{id}\"");
     assert_eq!(superuser.find("uploads", &filter).await.unwrap(), Vec::<Value>::new());
     let (checks, deliveries) = (

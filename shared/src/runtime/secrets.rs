@@ -116,7 +116,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect();
-        let variables_of = |secret| Secret { version: String::new(), variables: variables(secret).unwrap() };
+        let variables_of = |secret| Secret { version: Vec::new(), variables: variables(secret).unwrap() };
         let env = variables_of(r#"{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s"}"#).over(&process);
         assert!(aws::Settings::from_env(&env).unwrap().has_long_term_key());
         let half = variables_of(r#"{"AWS_ACCESS_KEY_ID": "AKIA"}"#);
