@@ -55,6 +55,11 @@ CONDITIONS = {
         "CertificateArn": ARN.format("acm", "certificate/51af3dc0-da77-11e4-872e-1234567db123"),
         "HostedZoneId": "Z0123456789ABCDEFGHIJ",
     },
+    "DisablesDefaultEndpoint": {
+        "DomainName": "kyc.example.com",
+        "CertificateArn": ARN.format("acm", "certificate/51af3dc0-da77-11e4-872e-1234567db123"),
+        "DisableDefaultEndpoint": "true",
+    },
     "HasAlarmTopic": {"AlarmTopicArn": ARN.format("sns", "identivia-alarms")},
     "HasKmsKey": {"KmsKeyArn": ARN.format("kms", "key/51af3dc0-da77-11e4-872e-1234567db123")},
     "ReservesConcurrency": {"ReserveConcurrency": "true"},
@@ -159,6 +164,12 @@ def test_every_setting_of_a_route_is_of_a_route_that_exists(stack):
     settings = stack.resources["ApiApiGatewayDefaultStage"]["Properties"]["RouteSettings"]
     assert len(settings) > 5
     assert set(settings) <= set(routes(stack))
+
+
+def test_the_default_endpoint_can_be_disabled(stack):
+    (server,) = api(stack)["servers"]
+    configuration = server["x-amazon-apigateway-endpoint-configuration"]
+    assert configuration == {"disableExecuteApiEndpoint": stack.condition("DisablesDefaultEndpoint")}
 
 
 def test_no_route_ends_in_a_slash(stack):
