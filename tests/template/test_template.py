@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from fnmatch import fnmatchcase
 from graphlib import TopologicalSorter
 
 import boto3
@@ -258,6 +259,27 @@ def test_every_function_is_bounded_and_logs_to_the_stacks_log_group(stack):
 def test_messages_outlast_an_outage(stack):
     (queue,) = stack.of_type("AWS::SQS::Queue").values()
     assert queue["MessageRetentionPeriod"] >= 12 * 3_600 and "RedrivePolicy" not in queue
+
+
+def statements(document):
+    """(action, resource) of each statement of a policy."""
+    for statement in document["Statement"]:
+        actions, resources = statement["Action"], statement["Resource"]
+        for action in actions if isinstance(actions, list) else [actions]:
+            for resource in resources if isinstance(resources, list) else [resources]:
+                yield action, json.dumps(resource)
+
+
+def test_the_boundary_permits_what_the_policies_allow(stack):
+    managed = stack.of_type("AWS::IAM::ManagedPolicy")
+    boundary = list(statements(managed.pop("FunctionBoundary")["PolicyDocument"]))
+    documents = [policy["PolicyDocument"] for policy in managed.values()]
+    documents += [policy["PolicyDocument"] for policy in stack.of_type("AWS::IAM::Policy").values()]
+    for name in stack.of_type("AWS::Lambda::Function"):
+        documents += [policy["PolicyDocument"] for policy in stack.resources[f"{name}Role"]["Properties"].get("Policies", [])]
+    for action, resource in {pair for document in documents for pair in statements(document)}:
+        limits = [limit for permitted, limit in boundary if permitted == action]
+        assert any(limit in ('"*"', resource) or fnmatchcase(resource, limit) for limit in limits), f"{action} {resource}"
 
 
 def test_one_architecture_is_offered_with_the_layer_that_fits(stack):
