@@ -325,6 +325,7 @@ fn the_queue_and_the_schedules_start_three_functions() {
     let triggers: Vec<_> = template().triggers.into_iter().map(|trigger| (trigger.binary, trigger.source)).collect();
     let schedule = |binary: &str, expression: &str| (binary.to_owned(), Source::Schedule(expression.to_owned()));
     let queue = ("deliver-webhook".to_owned(), Source::Queue("WebhookQueue".to_owned()));
-    let expected = [schedule("enforce-retention", "rate(1 day)"), schedule("sweep-webhooks", "rate(1 minute)"), queue];
+    let expected =
+        [schedule("enforce-retention", "rate(12 hours)"), schedule("sweep-webhooks", "rate(1 minute)"), queue];
     assert_eq!(triggers, expected);
 }

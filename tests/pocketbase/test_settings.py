@@ -33,16 +33,20 @@ def statuses(server, times, *request, **more):
     return Counter(server.status(*request, **more) for _ in range(times))
 
 
-def test_settings_are_applied_and_can_be_applied_again(fresh_server):
+def test_settings_are_applied_and_can_be_applied_again(fresh_server, tmp_path):
     before = settings(fresh_server)
+    wanted = json.loads((DEPLOY / "operator.example.json").read_text())
+    # Its buckets do not exist.
+    wanted["s3"]["enabled"] = wanted["backups"]["s3"]["enabled"] = False
+    operator = tmp_path / "operator.json"
+    operator.write_text(json.dumps(wanted))
     for _ in range(2):
-        done = apply(fresh_server, DEPLOY / "settings.json", DEPLOY / "operator.example.json")
+        done = apply(fresh_server, DEPLOY / "settings.json", operator)
         assert done.returncode == 0, done
         after = settings(fresh_server)
     assert (after["logs"]["maxDays"], after["logs"]["logIP"]) == (3, False)
     assert after["rateLimits"]["enabled"]
     assert after["trustedProxy"]["headers"] == ["X-Forwarded-For"]
-    wanted = json.loads((DEPLOY / "operator.example.json").read_text())
     assert after["superuserIPs"] == wanted["superuserIPs"]
     assert after["backups"]["cron"] == wanted["backups"]["cron"]
     assert after["batch"] == before["batch"], "the migrations set it"
@@ -89,3 +93,11 @@ def test_superusers_are_known_at_their_addresses_only(fresh_server, tmp_path):
     assert fresh_server.status(*ask, token=fresh_server.superuser, headers=as_proxy("203.0.113.7")) == 200
     assert fresh_server.status(*ask, token=fresh_server.superuser, headers=as_proxy("198.51.100.7")) == 403
     assert fresh_server.status(*ask, token=fresh_server.service, headers=as_proxy("198.51.100.7")) == 200
+
+
+def test_s3_settings_that_do_not_work_are_reported(fresh_server, tmp_path):
+    unusable = tmp_path / "s3.json"
+    bucket = {"enabled": True, "endpoint": "http://127.0.0.1:9", "region": "us-east-1", "bucket": "b", "accessKey": "k", "secret": "s"}
+    unusable.write_text(json.dumps({"backups": {"s3": bucket}}))
+    applied = apply(fresh_server, unusable)
+    assert applied.returncode == 1 and "S3 for backups does not work" in applied.stderr

@@ -233,7 +233,8 @@ def test_the_bucket_has_a_valid_name_whatever_the_name_of_the_stack(stack):
     # Policies and variables compute it too.
     text = json.dumps(stack.resources)
     assert set(re.findall(r"identivia-uploads-[^/\"]*", text)) == {name}
-    assert stack.resources["UploadsBucket"]["DeletionPolicy"] == stack.resources["UploadsBucket"]["UpdateReplacePolicy"] == "Retain"
+    bucket = stack.resources["UploadsBucket"]
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 def test_the_bucket_is_private_encrypted_and_emptied(stack):

@@ -21,7 +21,8 @@ def gradual(template, preference, release):
     """The text of a template, with aliases and deployments."""
     if preference not in PREFERENCES:
         raise SystemExit(f"{preference!r} is none of {', '.join(PREFERENCES)}")
-    alarms = ", ".join(f"!Ref {alarm}" for alarm in ALARMS)
+    # CodeDeploy refuses a deployment while one of its alarms is raised. AllAtOnce is the way to deploy a correction then.
+    alarms = "" if preference == "AllAtOnce" else ", ".join(f"!Ref {alarm}" for alarm in ALARMS)
     replaced = {
         "\nGlobals:\n  Function:\n": f"""
 Globals:

@@ -1,4 +1,4 @@
-//! Schedule, every day: deletes media, faces and uploads that are older than `RETENTION_DAYS`, and webhooks that ended longer ago
+//! Schedule, twice a day: deletes media, faces and uploads that are older than `RETENTION_DAYS`, and webhooks that ended longer ago
 //! than `WEBHOOK_RETENTION_DAYS`. Decisions stay.
 //!
 //! The job deletes objects in the bucket, images of Face Liveness sessions and records of uploads. It selects them by age, so that

@@ -21,7 +21,7 @@ pub use uploads::{CopyPurpose, UploadClaim, Uploads};
 #[derive(Clone, Copy)]
 pub struct RetentionSettings {
     /// `RETENTION_DAYS`: age in days at which media and images of faces are deleted, 1 to 365, 7 by default. The bucket's lifecycle
-    /// rule deletes what the daily job missed, and must not be shorter.
+    /// rule deletes what the job missed, and must not be shorter.
     pub days: u16,
 }
 

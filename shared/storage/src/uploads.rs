@@ -211,7 +211,7 @@ impl Uploads {
         if !keys.is_empty()
             && let Err(error) = self.bucket.delete(keys).await
         {
-            // The daily retention job deletes what is left.
+            // The retention job deletes what is left.
             tracing::warn!(cause = %error, "objects not deleted; the retention job will delete them");
         }
     }

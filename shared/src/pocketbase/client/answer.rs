@@ -40,6 +40,8 @@ impl Answer {
         match (status, self.body) {
             (200..=299, Some(body)) => Ok(body),
             (429 | 503, _) => Err(Error::Busy { retry_after: self.retry_after }),
+            // Of a proxy before PocketBase.
+            (502 | 504, None) => Err(Error::Unreachable(format!("status {status} of a proxy"))),
             (404, Some(_)) => Err(Error::Refused),
             (400, Some(body)) => Err(refusal(&body)),
             (_, Some(_)) => Err(Error::BadAnswer(format!("status {status}"))),
@@ -78,4 +80,22 @@ pub(crate) fn typed<T: DeserializeOwned>(body: Value) -> Result<T, Error> {
     // serde's message can quote the record, so only the category of the error is kept.
     serde_json::from_value(body)
         .map_err(|error| Error::BadAnswer(format!("an unexpected record ({:?})", error.classify())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_proxy_without_pocketbase_is_as_no_connection() {
+        let error = |status: u16, body: Option<Value>| {
+            Answer { status: status.try_into().unwrap(), retry_after: None, body }.into_success().unwrap_err()
+        };
+        assert!(matches!(error(502, None), Error::Unreachable(_)));
+        assert!(matches!(error(504, None), Error::Unreachable(_)));
+        assert!(matches!(error(503, None), Error::Busy { .. }));
+        assert!(matches!(error(500, None), Error::BadAnswer(_)));
+        assert!(matches!(error(502, Some(Value::Null)), Error::BadAnswer(_)));
+    }
 }
