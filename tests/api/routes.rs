@@ -326,6 +326,6 @@ fn the_queue_and_the_schedules_start_three_functions() {
     let schedule = |binary: &str, expression: &str| (binary.to_owned(), Source::Schedule(expression.to_owned()));
     let queue = ("deliver-webhook".to_owned(), Source::Queue("WebhookQueue".to_owned()));
     let expected =
-        [schedule("enforce-retention", "rate(12 hours)"), schedule("sweep-webhooks", "rate(1 minute)"), queue];
+        [schedule("sweep-webhooks", "rate(1 minute)"), schedule("enforce-retention", "rate(12 hours)"), queue];
     assert_eq!(triggers, expected);
 }
