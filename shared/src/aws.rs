@@ -166,8 +166,10 @@ impl Intercept for CountCalls {
         let outcome = match (context.output_or_error(), status) {
             (Some(Ok(_)), _) => Outcome::Ok,
             (Some(Err(error)), _) if error.is_timeout_error() => Outcome::TimedOut,
-            (_, Some(status)) => upstream::of_status(status),
-            (_, None) => Outcome::Unreachable,
+            (Some(Err(_)), Some(status)) => upstream::of_status(status),
+            (Some(Err(_)), None) => Outcome::Unreachable,
+            // A presigned URL: nothing was sent.
+            (None, _) => return Ok(()),
         };
         upstream::count_call(self.0, outcome);
         Ok(())

@@ -118,6 +118,8 @@ async fn checks_and_what_they_find_are_counted() {
     let status = answer.text("/result/status");
     let factor = answer.text("/result/verificationAssessment/riskFactors/0");
     let counted = counters(&snapshotter);
+    let of_s3: Vec<_> = counted.iter().filter(|name| name.contains("Service=S3")).collect();
+    assert_eq!(of_s3, ["UpstreamCalls Service=S3 Outcome=ok"], "a presigned URL is no call");
     for expected in [
         format!("Checks Outcome={status}"),
         format!("RiskFactors Factor={factor}"),

@@ -749,3 +749,40 @@ async fn the_sweep_measures_the_outbox() {
     bench.app.sweep().await;
     assert_eq!(measured(), [0.0, 0.0, 1.0, 1.0]);
 }
+
+#[tokio::test]
+async fn webhooks_that_wait_for_an_earlier_one_are_not_due() {
+    let bench = Bench::new(&[]).await;
+    let (_guard, snapshotter) = crate::metrics::record();
+    bench.check(&unique("user")).await;
+    let first = bench.deliveries().await.remove(0);
+    // The next attempt of the first one is far away, and the second one of its stream has been due for an hour.
+    bench.change("webhook_deliveries", &first, json!({ "next_attempt": "2126-01-01 00:00:00.000Z" })).await;
+    let due = shared::pocketbase::timestamp(Utc::now() - TimeDelta::hours(1));
+    let second = json!({
+        "partner": first["partner"], "stream": first["stream"], "event": "check.completed", "payload": {},
+        "state": "pending", "next_attempt": due,
+    });
+    bench.superuser.create("webhook_deliveries", second).await.unwrap();
+    assert_eq!(bench.app.sweep().await, (0, 0));
+    let gauges = crate::metrics::gauges(&snapshotter);
+    assert_eq!((gauges["PendingWebhooks"], gauges["OldestWebhook"]), (2.0, 0.0));
+}
+
+#[tokio::test]
+async fn a_sweep_ends_with_a_slow_endpoint_after_its_first_deliveries() {
+    let bench = Bench::new(&[]).await;
+    for _ in 0..6 {
+        bench.check(&unique("user")).await;
+    }
+    bench.queue.take().await;
+    bench.receiver.reply(std::iter::repeat_n(Reply::Silence, 6));
+    let time = async {
+        bench.receiver.arrived().await;
+        // Until the endpoint is slow, and has not answered in time.
+        eventually("four deliveries at once", async || (bench.receiver.count() == 4).then_some(())).await;
+        bench.clock.advance(Duration::from_secs(10)).await;
+    };
+    let (swept, ()) = tokio::join!(bench.app.sweep(), time);
+    assert_eq!((swept, bench.receiver.received().len()), ((4, 0), 4), "the others wait for the next sweep");
+}

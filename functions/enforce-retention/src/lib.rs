@@ -1,5 +1,5 @@
-//! Schedule, twice a day: deletes media, faces and uploads that are older than `RETENTION_DAYS`, and webhooks that ended longer ago
-//! than `WEBHOOK_RETENTION_DAYS`. Decisions stay.
+//! Schedule, twice a day: deletes media, faces and uploads that are older than `RETENTION_DAYS`, and webhooks that were not changed
+//! for `WEBHOOK_RETENTION_DAYS`. Decisions stay.
 //!
 //! The job deletes objects in the bucket, images of Face Liveness sessions and records of uploads. It selects them by age, so that
 //! the next run completes an interrupted one. The bucket's lifecycle rule deletes objects that the job missed.
@@ -25,7 +25,8 @@ pub struct State {
     pocketbase: PocketBase,
     bucket: Bucket,
     retention: RetentionSettings,
-    /// `WEBHOOK_RETENTION_DAYS`: age in days at which webhooks that were delivered or given up are deleted, 1 to 3,650, 90 by default.
+    /// `WEBHOOK_RETENTION_DAYS`: days after the last change of a webhook, such as its delivery, until it is deleted, 7 to 3,650, 90 by
+    /// default.
     webhook_days: u16,
 }
 
@@ -37,7 +38,7 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
             retention: RetentionSettings::from_env(env)?,
-            webhook_days: env.number("WEBHOOK_RETENTION_DAYS", 90, 1..=3_650)?,
+            webhook_days: env.number("WEBHOOK_RETENTION_DAYS", 90, 7..=3_650)?,
             bucket: Bucket::from_env(env).await?,
             pocketbase: PocketBase::start(pocketbase::Settings::from_env(env)?).await?,
         })
@@ -128,7 +129,7 @@ async fn all(pocketbase: &PocketBase, kind: Kind, before: DateTime<Utc>, started
             Kind::CheckMedia => pocketbase.forget_check_media(before).await?,
             Kind::LivenessImages => pocketbase.delete_liveness_images(before).await?,
             Kind::Uploads => pocketbase.delete_uploads(before).await?,
-            Kind::Webhooks => pocketbase.delete_ended_deliveries(before).await?,
+            Kind::Webhooks => pocketbase.delete_old_deliveries(before).await?,
         };
         if page == 0 {
             break;

@@ -4,19 +4,29 @@
 //! session check after each empty list. For each partner with due webhooks one more, and those of its deliveries.
 
 use std::future::ready;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::Utc;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use shared::pocketbase::Error;
-use shared::pocketbase::records::{AttemptUse, WebhookStatistics};
+use shared::pocketbase::records::{AttemptUse, QueuedDelivery, WebhookStatistics};
 use shared::runtime::{EventError, Tick};
 use shared::types::RecordId;
+use tokio::sync::Semaphore;
 pub use webhooks::Dispatcher as State;
 
-/// How many partners are served at the same time. With [`AT_ONCE`], fewer connections than the 1,024 open files that Lambda allows.
+/// How many partners are served at the same time.
 const PARTNERS_AT_ONCE: usize = 200;
+
+/// How many webhooks are delivered at the same time, to all partners. Each needs a connection to its endpoint and one to PocketBase,
+/// and Lambda allows 1,024 open files.
+const DELIVERIES_AT_ONCE: usize = 200;
+
+/// Duration of a delivery from which an endpoint is slow. A sweep starts no further deliveries to it, so that slow endpoints do not take
+/// up all deliveries at once.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// The most webhooks that a sweep delivers to one partner.
 const MAX_PER_PARTNER: usize = 500;
@@ -60,8 +70,10 @@ pub async fn handle(state: &State, _: Tick) -> Result<Swept, EventError> {
     }
     let until = started + TIME_BUDGET;
     let partners = pocketbase.partners_with_due_deliveries().await?;
-    let mut delivered =
-        stream::iter(partners).map(|partner| deliver_all(state, partner, until)).buffer_unordered(PARTNERS_AT_ONCE);
+    let permits = Semaphore::new(DELIVERIES_AT_ONCE);
+    let mut delivered = stream::iter(partners)
+        .map(|partner| deliver_all(state, &permits, partner, until))
+        .buffer_unordered(PARTNERS_AT_ONCE);
     let mut webhooks = 0;
     while let Some((count, error)) = delivered.next().await {
         webhooks += count;
@@ -92,15 +104,24 @@ fn measure(state: &State, statistics: &WebhookStatistics) {
     }
 }
 
-/// Delivers the due webhooks of a partner. Returns the number of processed webhooks and the last failure.
-async fn deliver_all(state: &State, partner: RecordId, until: Instant) -> (usize, Option<Error>) {
+/// Delivers the due webhooks of a partner, until its endpoint is slow. Returns the number of processed webhooks and the last failure.
+async fn deliver_all(state: &State, permits: &Semaphore, partner: RecordId, until: Instant) -> (usize, Option<Error>) {
     let due = match state.pocketbase.due_deliveries(&partner, MAX_PER_PARTNER).await {
         Ok(due) => due,
         Err(error) => return (0, Some(error)),
     };
+    let is_slow = AtomicBool::new(false);
+    let deliver = async |delivery: QueuedDelivery| {
+        // It fails only when the semaphore is closed, which it never is.
+        let _permit = permits.acquire().await;
+        let started = tokio::time::Instant::now();
+        let outcome = state.sender.deliver(&state.pocketbase, delivery, until).await;
+        is_slow.fetch_or(started.elapsed() >= SLOW, Ordering::Relaxed);
+        outcome
+    };
     let mut delivered = stream::iter(due)
-        .take_while(|_| ready(Instant::now() < until))
-        .map(|delivery| state.sender.deliver(&state.pocketbase, delivery, until))
+        .take_while(|_| ready(!is_slow.load(Ordering::Relaxed) && Instant::now() < until))
+        .map(deliver)
         .buffer_unordered(AT_ONCE);
     let (mut tried, mut failure) = (0, None);
     while let Some(outcome) = delivered.next().await {

@@ -40,6 +40,9 @@ const MAX_SECRETS: usize = 5;
 /// The most attempts that are stored: two rounds of the schedule, and some resends.
 const MAX_ATTEMPTS: usize = 30;
 
+/// How long an idle connection to an endpoint is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long the body of an answer may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -83,6 +86,9 @@ impl WebhookSender {
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
+            // Endpoints are many, and open files few.
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(Policy::none())
             // A proxy would resolve names itself, without the check of addresses.
             .no_proxy()

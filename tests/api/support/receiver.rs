@@ -88,6 +88,11 @@ impl Receiver {
         self.released.notify_one();
     }
 
+    /// The number of webhooks that have arrived since the last time [`Self::received`] was called.
+    pub fn count(&self) -> usize {
+        self.received.lock().unwrap().len()
+    }
+
     /// What has arrived since the last time this was asked.
     pub fn received(&self) -> Vec<Received> {
         std::mem::take(&mut *self.received.lock().unwrap())

@@ -50,12 +50,14 @@ impl PocketBase {
         self.delete_page("uploads", &created_before(before)).await
     }
 
-    /// Deletes webhooks that were delivered or given up and are older than a time, at most 50, and returns their number. Two calls.
+    /// Deletes webhooks that were not changed since a time, at most 50, and returns their number: those that have ended, and those that
+    /// wait for an endpoint that was not enabled again. Two calls.
     ///
     /// # Errors
     /// When PocketBase fails.
-    pub async fn delete_ended_deliveries(&self, before: DateTime<Utc>) -> Result<usize, Error> {
-        self.delete_page("webhook_deliveries", &format!("state!=\"pending\" && {}", created_before(before))).await
+    pub async fn delete_old_deliveries(&self, before: DateTime<Utc>) -> Result<usize, Error> {
+        let filter = format!("updated<{}", Value::from(timestamp(before)));
+        self.delete_page("webhook_deliveries", &filter).await
     }
 
     /// Ids of the profiles that were redacted since a time, the latest first; at most 500. One call.

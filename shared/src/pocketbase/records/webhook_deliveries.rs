@@ -304,7 +304,7 @@ impl PocketBase {
         self.first("webhook_queue", &format!("{stream} && {partner} && next_attempt <= @now"), "").await
     }
 
-    /// Partners with due webhooks, the longest overdue first; at most 500. One call.
+    /// Partners with due webhooks, the longest overdue first; at most 1,000. One call.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -313,7 +313,13 @@ impl PocketBase {
         struct Partner {
             id: RecordId,
         }
-        let query = [("perPage", "500"), ("skipTotal", "1"), ("sort", "next_attempt"), ("fields", "id")];
+        let query = [
+            ("perPage", "1000"),
+            ("skipTotal", "1"),
+            ("sort", "next_attempt"),
+            ("filter", "next_attempt != \"\""),
+            ("fields", "id"),
+        ];
         let partners: Vec<Partner> = self.list("webhook_partners_due", &query).await?;
         Ok(partners.into_iter().map(|partner| partner.id).collect())
     }
