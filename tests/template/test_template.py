@@ -278,7 +278,15 @@ def test_the_boundary_permits_what_the_policies_allow(stack):
     documents += [policy["PolicyDocument"] for policy in stack.of_type("AWS::IAM::Policy").values()]
     for name in stack.of_type("AWS::Lambda::Function"):
         documents += [policy["PolicyDocument"] for policy in stack.resources[f"{name}Role"]["Properties"].get("Policies", [])]
-    for action, resource in {pair for document in documents for pair in statements(document)}:
+    needed = {pair for document in documents for pair in statements(document)}
+    # What SAM's own policies are attached for.
+    queue, logs = json.dumps({"Fn::GetAtt": ["WebhookQueue", "Arn"]}), json.dumps({"Fn::GetAtt": ["Logs", "Arn"]})
+    needed |= {(f"logs:{action}", logs) for action in ("CreateLogStream", "PutLogEvents")}
+    needed |= {(f"sqs:{action}", queue) for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
+    needed |= {(f"xray:{action}", '"*"') for action in ("PutTraceSegments", "PutTelemetryRecords")}
+    if stack.condition("HasVpc"):
+        needed |= {(f"ec2:{action}", '"*"') for action in ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")}
+    for action, resource in needed:
         limits = [limit for permitted, limit in boundary if permitted == action]
         assert any(limit in ('"*"', resource) or fnmatchcase(resource, limit) for limit in limits), f"{action} {resource}"
 
@@ -375,9 +383,16 @@ def test_alarms_are_on_metrics_that_exist(everything):
     assert {metric["Namespace"] for metric in used} == {namespace, "AWS/ApiGateway", "AWS/Lambda", "AWS/SQS"}
     for function in everything.of_type("AWS::Lambda::Function").values():
         assert function["Environment"]["Variables"]["METRICS_NAMESPACE"] == namespace
-    # The outcomes of calls that the alarms name are those that the code records.
-    outcomes = {dimension["Value"] for metric in stats for dimension in metric["Dimensions"] if dimension["Name"] == "Outcome"}
-    assert outcomes and all(f'"{outcome}"' in sources() for outcome in outcomes)
+    # Metrics of the code are recorded with the dimensions that the alarms name.
+    for metric in used:
+        if metric["Namespace"] == namespace and metric["MetricName"] in recorded:
+            (labels,) = re.findall(rf'metrics::(?:counter|gauge|histogram)!\(\s*"{metric["MetricName"]}"((?:,\s*"\w+" => [^,)]+)*)', sources())
+            assert sorted(re.findall(r'"(\w+)" =>', labels)) == sorted(item["Name"] for item in metric.get("Dimensions", []))
+    known = set(re.findall(r'Outcome::\w+ => "(\w+)"', sources()))
+    outcomes = {item["Value"] for metric in stats for item in metric["Dimensions"] if item["Name"] == "Outcome"}
+    services = {item["Value"] for metric in stats for item in metric["Dimensions"] if item["Name"] == "Service"}
+    assert outcomes == {"unreachable", "timed_out", "failed"} <= known
+    assert services == {"PocketBase"} <= set(re.findall(r'upstream::send\(\s*"(\w+)"', sources()))
 
 
 def test_metric_filters_are_on_messages_that_are_logged(everything):
