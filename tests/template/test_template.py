@@ -291,6 +291,29 @@ def test_the_boundary_permits_what_the_policies_allow(stack):
         assert any(limit in ('"*"', resource) or fnmatchcase(resource, limit) for limit in limits), f"{action} {resource}"
 
 
+def test_concurrency_is_reserved_for_tokens_and_webhooks(stack):
+    functions = stack.of_type("AWS::Lambda::Function")
+    reserved = {name: item["ReservedConcurrentExecutions"] for name, item in functions.items() if "ReservedConcurrentExecutions" in item}
+    expected = {"IssueTokenFunction": 20, "DeliverWebhookFunction": 10, "SweepWebhooksFunction": 5}
+    assert reserved == (expected if stack.condition("ReservesConcurrency") else {})
+
+
+def test_the_domain_name_leads_to_the_api(stack):
+    assert ("ApiMapping" in stack.resources) == ("ApiDomainName" in stack.resources) == stack.condition("HasDomainName")
+    assert ("ApiRecord" in stack.resources) == stack.condition("HasHostedZone")
+    own = {"Fn::Sub": "https://${Api}.execute-api.us-east-1.amazonaws.com"}
+    assert stack.outputs["ApiUrl"]["Value"] == ("https://kyc.example.com" if stack.condition("HasDomainName") else own)
+
+
+def test_operators_are_told_where_everything_is(stack):
+    assert {"ApiUrl", "PageUrl", "UploadsBucket", "WebhookQueueUrl", "LogGroup", "DashboardUrl"} <= set(stack.outputs)
+
+
+def test_the_customer_managed_key_encrypts_bucket_queue_and_logs(stack):
+    text = json.dumps([stack.resources[name] for name in ("UploadsBucket", "WebhookQueue", "Logs")])
+    assert text.count(CONDITIONS["HasKmsKey"]["KmsKeyArn"]) == (3 if stack.condition("HasKmsKey") else 0)
+
+
 def test_one_architecture_is_offered_with_the_layer_that_fits(stack):
     layers = stack.of_type("AWS::Lambda::LayerVersion").values()
     assert [layer["CompatibleArchitectures"] for layer in layers] == [["x86_64"]]
