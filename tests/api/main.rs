@@ -28,6 +28,7 @@ mod seeds;
 mod stack;
 mod standins;
 mod support;
+mod sweep;
 mod token_endpoint;
 mod tokens;
 mod uploads;

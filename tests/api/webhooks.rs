@@ -1,6 +1,5 @@
 //! Webhooks: events, deliveries, signatures, retries and order.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use admin::partner::{Action, run};
@@ -17,23 +16,23 @@ use crate::support::{
 };
 
 /// A PocketBase of the test's own with a partner, its endpoint, and a queue.
-struct Bench {
-    server: Server,
-    superuser: Superuser,
-    app: App,
-    queue: Queue,
-    receiver: Receiver,
-    partner: String,
-    key: String,
-    clock: Clock,
+pub struct Bench {
+    pub server: Server,
+    pub superuser: Superuser,
+    pub app: App,
+    pub queue: Queue,
+    pub receiver: Receiver,
+    pub partner: String,
+    pub key: String,
+    pub clock: Clock,
 }
 
 impl Bench {
-    async fn new(events: &[&str]) -> Self {
+    pub async fn new(events: &[&str]) -> Self {
         Self::with(events, &[("ALLOW_PRIVATE_WEBHOOKS", "true")]).await
     }
 
-    async fn with(events: &[&str], own: &[(&str, &str)]) -> Self {
+    pub async fn with(events: &[&str], own: &[(&str, &str)]) -> Self {
         let (server, storage, queue, receiver) =
             (own_server().await, Storage::new().await, Queue::new().await, Receiver::new().await);
         let superuser = server.superuser().await.unwrap();
@@ -55,12 +54,12 @@ impl Bench {
     }
 
     /// What `make partner` does.
-    async fn say(&self, action: Action) -> String {
+    pub async fn say(&self, action: Action) -> String {
         run(&self.superuser, WebhookPolicy { allow_private: true }, &action).await.unwrap()
     }
 
     /// Submits a check; its id, and that of the profile.
-    async fn check(&self, user: &str) -> (String, String) {
+    pub async fn check(&self, user: &str) -> (String, String) {
         let said = json!({ "person": "anna" });
         let form =
             FormBody::new().text("user_id", user).file("selfie_video", &selfie(&said)).file("id_photo", &photo(&said));
@@ -71,37 +70,37 @@ impl Bench {
     }
 
     /// Handles the messages of the queue, and returns what the endpoint received.
-    async fn bring(&self) -> Vec<Received> {
+    pub async fn bring(&self) -> Vec<Received> {
         let messages = self.queue.take().await;
         assert_eq!(self.app.bring(&messages).await, Vec::<String>::new());
         self.receiver.received()
     }
 
-    async fn record(&self) -> Value {
+    pub async fn record(&self) -> Value {
         let filter = format!("name=\"{}\"", self.partner);
         self.superuser.find("partners", &filter).await.unwrap().remove(0)
     }
 
-    async fn secrets(&self) -> Vec<String> {
+    pub async fn secrets(&self) -> Vec<String> {
         let secrets = self.record().await["webhook_secrets"].clone();
         secrets.as_array().unwrap().iter().map(|secret| secret["secret"].as_str().unwrap().to_owned()).collect()
     }
 
-    async fn deliveries(&self) -> Vec<Value> {
+    pub async fn deliveries(&self) -> Vec<Value> {
         self.superuser.find("webhook_deliveries", "").await.unwrap()
     }
 
     /// Makes every webhook that waits due now.
-    async fn wait(&self) {
+    pub async fn wait(&self) {
         self.plan("2026-01-01 00:00:00.000Z").await;
     }
 
     /// Makes no webhook due while the test goes on, however long that takes.
-    async fn postpone(&self) {
+    pub async fn postpone(&self) {
         self.plan("2126-01-01 00:00:00.000Z").await;
     }
 
-    async fn plan(&self, next_attempt: &str) {
+    pub async fn plan(&self, next_attempt: &str) {
         for delivery in self.deliveries().await {
             if delivery["state"] == "pending" {
                 self.change("webhook_deliveries", &delivery, json!({ "next_attempt": next_attempt })).await;
@@ -109,7 +108,7 @@ impl Bench {
         }
     }
 
-    async fn change(&self, collection: &str, record: &Value, changes: Value) {
+    pub async fn change(&self, collection: &str, record: &Value, changes: Value) {
         let path = format!("/api/collections/{collection}/records/{}", record["id"].as_str().unwrap());
         self.superuser.call(reqwest::Method::PATCH, &path, Some(changes)).await.unwrap();
     }
@@ -195,30 +194,6 @@ async fn both_secrets_sign_during_a_rotation() {
     let [received] = &bench.bring().await[..] else { panic!("one webhook") };
     let newest = bench.secrets().await.remove(0);
     assert!(is_taken(received, &newest).await && !is_taken(received, &new).await);
-}
-
-#[tokio::test]
-async fn the_sweep_delivers_webhooks_whose_messages_are_lost() {
-    let bench = Bench::new(&["check.completed", "profile.status_changed"]).await;
-    for _ in 0..3 {
-        bench.check(&unique("user")).await;
-    }
-    assert_eq!(bench.queue.take().await.len(), 6);
-    assert!(bench.receiver.received().is_empty());
-    bench.app.sweep().await;
-    assert_eq!(bench.receiver.received().len(), 6);
-    assert_eq!(bench.app.sweep().await, (0, 0));
-    // And without any queue.
-    let app = App::at(
-        &bench.server.url,
-        &[&Storage::new().await.variables()[..], &[("ALLOW_PRIVATE_WEBHOOKS", "true")]].concat(),
-    );
-    let form =
-        FormBody::new().text("user_id", &unique("user")).file("selfie_video", &selfie(&json!({ "person": "anna" })));
-    let form = form.file("id_photo", &photo(&json!({ "person": "anna" })));
-    assert_eq!(app.post("/verif/submit").key(SECRET_KEY).form(form).send().await.status, 200);
-    app.sweep().await;
-    assert_eq!(bench.receiver.received().len(), 2);
 }
 
 #[tokio::test]
@@ -598,40 +573,6 @@ async fn a_message_stays_in_the_queue_while_pocketbase_is_down() {
     assert_eq!(bench.receiver.received().len(), 1);
 }
 
-/// The queue shows a message again after 6 minutes and keeps it for a day; the sweep runs every minute.
-#[tokio::test]
-async fn nothing_queued_is_lost_while_pocketbase_is_away_for_an_hour() {
-    let mut bench = Bench::new(&[]).await;
-    for _ in 0..3 {
-        bench.check(&unique("user")).await;
-    }
-    let messages = bench.queue.take().await;
-    bench.receiver.reply([Reply::Status(503)]);
-    assert_eq!(bench.app.bring(&messages[..1]).await, Vec::<String>::new());
-    assert_eq!(bench.receiver.received().len(), 1, "it failed, and its next attempt falls into the hour");
-    bench.wait().await;
-    let _ = bench.app.get("/api/webhooks/deliveries").key(&bench.key).send().await;
-
-    bench.server.down();
-    for minute in 0..60 {
-        if minute % 6 == 0 {
-            assert_eq!(bench.app.bring(&messages[1..]).await, messages[1..], "SQS keeps them");
-        }
-        assert!(bench.app.try_sweep().await.is_err(), "the alarm on a failing sweep is raised");
-    }
-    let asked = bench.app.get("/api/webhooks/deliveries").key(&bench.key).send().await;
-    assert_eq!((asked.status, asked.header("retry-after")), (503, "5"));
-
-    bench.server.up().unwrap();
-    bench.server.superuser().await.unwrap();
-    assert_eq!(bench.app.bring(&messages[1..]).await, Vec::<String>::new());
-    bench.app.sweep().await;
-    let ids: BTreeSet<_> =
-        bench.receiver.received().iter().map(|webhook| webhook.header("webhook-id").to_owned()).collect();
-    assert_eq!(ids.len(), 3);
-    assert!(bench.deliveries().await.iter().all(|delivery| delivery["state"] == "delivered"));
-}
-
 #[tokio::test]
 async fn a_malformed_partner_does_not_delay_the_webhooks_of_others() {
     let bench = Bench::new(&[]).await;
@@ -668,37 +609,6 @@ async fn a_webhook_redacted_during_its_delivery_stays_redacted() {
 }
 
 #[tokio::test]
-async fn many_webhooks_to_a_silent_endpoint_do_not_delay_those_of_another_partner() {
-    let bench = Bench::new(&[]).await;
-    bench.check(&unique("user")).await;
-    let webhook = bench.deliveries().await.remove(0);
-    let silent = Receiver::new().await;
-    silent.reply(std::iter::repeat_n(Reply::Silence, 600));
-    let partner = json!({ "name": unique("slow"), "active": true, "webhook_url": silent.url });
-    let partner = bench.superuser.create("partners", partner).await.unwrap()["id"].clone();
-    for batch in 0..6 {
-        let more = (0..100).map(|number| {
-            json!({
-                "method": "POST", "url": "/api/collections/webhook_deliveries/records",
-                "body": {
-                    "partner": partner, "stream": format!("{batch}-{number}"), "event": "check.completed", "payload": {},
-                    "state": "pending", "next_attempt": "2026-01-01 00:00:00.000Z",
-                },
-            })
-        });
-        let requests = json!({ "requests": more.collect::<Vec<_>>() });
-        bench.superuser.call(reqwest::Method::POST, "/api/batch", Some(requests)).await.unwrap();
-    }
-    tokio::select! {
-        _ = bench.app.sweep() => panic!("the sweep waits for the silent endpoint"),
-        () = bench.receiver.arrived() => {}
-    }
-    let received = bench.receiver.received();
-    assert_eq!(received[0].header("webhook-id"), format!("msg_{}", webhook["id"].as_str().unwrap()));
-    assert!(silent.received().len() <= 4, "at most four at once to one partner");
-}
-
-#[tokio::test]
 async fn an_answer_whose_body_drips_is_cut_after_a_second() {
     let bench = Bench::new(&[]).await;
     bench.check(&unique("user")).await;
@@ -721,68 +631,4 @@ async fn messages_are_grouped_by_partner() {
     bench.check(&unique("user")).await;
     let messages = bench.queue.sent();
     assert_eq!((messages.len(), &messages[0]["MessageGroupId"]), (1, &bench.record().await["id"]), "{messages:?}");
-}
-
-#[tokio::test]
-async fn the_sweep_measures_the_outbox() {
-    let bench = Bench::with(&[], &[("ALLOW_PRIVATE_WEBHOOKS", "true"), ("PB_AUTH_TOKEN", "")]).await;
-    let (_guard, snapshotter) = crate::metrics::record();
-    bench.app.sweep().await;
-    let measured = || {
-        let gauges = crate::metrics::gauges(&snapshotter);
-        ["PendingWebhooks", "OldestWebhook", "FailedWebhooks", "DisabledEndpoints"].map(|name| gauges[name])
-    };
-    assert_eq!(measured(), [0.0, 0.0, 0.0, 0.0]);
-    bench.check(&unique("user")).await;
-    let webhook = bench.deliveries().await.remove(0);
-    // Another process delivers it, which it has not done for an hour.
-    let lease = json!({
-        "lease": "another", "leased_until": "2126-01-01 00:00:00.000Z",
-        "next_attempt": shared::pocketbase::timestamp(Utc::now() - TimeDelta::hours(1)),
-    });
-    bench.change("webhook_deliveries", &webhook, lease).await;
-    bench.app.sweep().await;
-    let [pending, oldest, ..] = measured();
-    assert!(pending == 1.0 && (3_600.0..7_200.0).contains(&oldest), "{pending} {oldest}");
-    bench.change("webhook_deliveries", &webhook, json!({ "state": "failed" })).await;
-    bench.change("partners", &bench.record().await, json!({ "webhook_disabled": "2026-01-01 00:00:00.000Z" })).await;
-    bench.app.sweep().await;
-    assert_eq!(measured(), [0.0, 0.0, 1.0, 1.0]);
-}
-
-#[tokio::test]
-async fn webhooks_that_wait_for_an_earlier_one_are_not_due() {
-    let bench = Bench::new(&[]).await;
-    let (_guard, snapshotter) = crate::metrics::record();
-    bench.check(&unique("user")).await;
-    let first = bench.deliveries().await.remove(0);
-    // The next attempt of the first one is far away, and the second one of its stream has been due for an hour.
-    bench.change("webhook_deliveries", &first, json!({ "next_attempt": "2126-01-01 00:00:00.000Z" })).await;
-    let due = shared::pocketbase::timestamp(Utc::now() - TimeDelta::hours(1));
-    let second = json!({
-        "partner": first["partner"], "stream": first["stream"], "event": "check.completed", "payload": {},
-        "state": "pending", "next_attempt": due,
-    });
-    bench.superuser.create("webhook_deliveries", second).await.unwrap();
-    assert_eq!(bench.app.sweep().await, (0, 0));
-    let gauges = crate::metrics::gauges(&snapshotter);
-    assert_eq!((gauges["PendingWebhooks"], gauges["OldestWebhook"]), (2.0, 0.0));
-}
-
-#[tokio::test]
-async fn a_sweep_ends_with_a_slow_endpoint_after_its_first_deliveries() {
-    let bench = Bench::new(&[]).await;
-    for _ in 0..6 {
-        bench.check(&unique("user")).await;
-    }
-    bench.queue.take().await;
-    bench.receiver.reply(std::iter::repeat_n(Reply::Silence, 6));
-    let time = async {
-        bench.receiver.arrived().await;
-        // Until the endpoint is slow, and has not answered in time.
-        eventually("four deliveries at once", async || (bench.receiver.count() == 4).then_some(())).await;
-        bench.clock.advance(Duration::from_secs(10)).await;
-    };
-    let (swept, ()) = tokio::join!(bench.app.sweep(), time);
-    assert_eq!((swept, bench.receiver.received().len()), ((4, 0), 4), "the others wait for the next sweep");
 }

@@ -104,8 +104,8 @@ impl Liveness {
             Err(error) => return Err(aws::Error::from(error).into()),
         };
         if outcome.status.is_over() {
-            self.count(&outcome);
             pocketbase.store_liveness_result(&session.id, &outcome).await?;
+            self.count(&outcome);
         }
         Ok(Some(outcome))
     }
