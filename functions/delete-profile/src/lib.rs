@@ -5,7 +5,6 @@
 //! The bucket keeps an object `redactions/<profile>`, with which the redaction is repeated after a restore of PocketBase.
 //! PocketBase calls: three, six to find the records of the profile, and one per record. S3 calls: one, and two per 1,000 objects.
 
-use bytes::Bytes;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use shared::auth::Scope;
@@ -44,7 +43,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         return Err(profiles::Error::NotFound.into());
     }
     if state.bucket.is_configured() {
-        state.bucket.put(&format!("redactions/{id}"), "text/plain", Bytes::new()).await?;
+        state.bucket.note_redaction(id.as_str()).await?;
         state.bucket.delete_person(id.as_str()).await?;
     }
     let mut response = Response::new(Body::Empty);

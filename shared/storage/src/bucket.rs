@@ -186,6 +186,14 @@ impl Bucket {
         self.open.is_some()
     }
 
+    /// Notes that a profile is redacted, in an object `redactions/<profile>` that outlives a loss of PocketBase. One call.
+    ///
+    /// # Errors
+    /// When there is no bucket, or S3 fails.
+    pub async fn note_redaction(&self, profile: &str) -> Result<(), Error> {
+        self.put(&format!("redactions/{profile}"), "text/plain", Bytes::new()).await
+    }
+
     /// Deletes all objects of a person, and returns their number. Two calls per 1,000 objects.
     ///
     /// # Errors
