@@ -15,7 +15,7 @@ pub enum Media {
     Image,
     /// An image that vision models read: JPEG, PNG or WebP.
     Scan,
-    /// A video: MP4, QuickTime, WebM, Matroska, MPEG or AVI.
+    /// A video: MP4, QuickTime, 3GP, WebM, Matroska, MPEG, AVI, WMV or Ogg.
     Video,
 }
 
@@ -51,6 +51,9 @@ impl Media {
                 "video/x-matroska",
                 "video/mpeg",
                 "video/x-msvideo",
+                "video/3gpp",
+                "video/x-ms-wmv",
+                "video/ogg",
             ],
         }
     }
@@ -68,7 +71,7 @@ impl Media {
         match self {
             Self::Image => "an image: JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF",
             Self::Scan => "an image: JPEG, PNG or WebP",
-            Self::Video => "a video: MP4, QuickTime, WebM, Matroska, MPEG or AVI",
+            Self::Video => "a video: MP4, QuickTime, 3GP, WebM, Matroska, MPEG, AVI, WMV or Ogg",
         }
     }
 

@@ -37,6 +37,18 @@ impl Error {
     }
 }
 
+/// Ensures that the profile of a flow token still exists: a flow token ends with its profile. One call of PocketBase for a flow token,
+/// and none for other callers.
+///
+/// # Errors
+/// [`Error::NotFound`] when it does not exist any more, such as after a redaction.
+pub async fn ensure_exists(pocketbase: &PocketBase, caller: &Caller) -> Result<(), Error> {
+    match caller.flow_profile() {
+        Some(profile) => load(pocketbase, profile, caller).await.map(|_| ()),
+        None => Ok(()),
+    }
+}
+
 /// Parses the id of a profile. Nothing is looked up.
 ///
 /// # Errors
@@ -82,6 +94,12 @@ pub enum Quota {
     LivenessSessions,
     /// Announced uploads.
     Uploads,
+    /// Entries of the status history.
+    Statuses,
+    /// Document analyses.
+    Analyses,
+    /// Changes of the profile.
+    Updates,
 }
 
 /// Daily limit of flow tokens per profile.
@@ -93,7 +111,7 @@ pub struct DailyLimit {
 
 impl DailyLimit {
     /// Reads a limit, 1 to 1,000: `MAX_VERIFICATION_ATTEMPTS` (5) for verifications and checks, `MAX_LIVENESS_SESSIONS` (20),
-    /// `MAX_UPLOADS` (40).
+    /// `MAX_UPLOADS` (40), `MAX_STATUS_ENTRIES` (20), `MAX_ANALYSES` (20), `MAX_UPDATES` (40).
     ///
     /// # Errors
     /// When the variable is malformed.
@@ -102,6 +120,9 @@ impl DailyLimit {
             Quota::Verifications | Quota::Checks => ("MAX_VERIFICATION_ATTEMPTS", 5),
             Quota::LivenessSessions => ("MAX_LIVENESS_SESSIONS", 20),
             Quota::Uploads => ("MAX_UPLOADS", 40),
+            Quota::Statuses => ("MAX_STATUS_ENTRIES", 20),
+            Quota::Analyses => ("MAX_ANALYSES", 20),
+            Quota::Updates => ("MAX_UPDATES", 40),
         };
         Ok(Self { quota, per_day: env.number(name, default, 1..=1_000)? })
     }
@@ -116,6 +137,9 @@ impl DailyLimit {
             Quota::Checks => profile.flow_checks_today,
             Quota::LivenessSessions => profile.flow_sessions_today,
             Quota::Uploads => profile.flow_uploads_today,
+            Quota::Statuses => profile.flow_statuses_today,
+            Quota::Analyses => profile.flow_analyses_today,
+            Quota::Updates => profile.flow_updates_today,
         };
         if used >= self.per_day {
             return Err(limit_reached(self.quota));
@@ -143,6 +167,9 @@ fn limit_reached(quota: Quota) -> Error {
         Quota::Checks => "checks",
         Quota::LivenessSessions => "liveness_sessions",
         Quota::Uploads => "uploads",
+        Quota::Statuses => "statuses",
+        Quota::Analyses => "analyses",
+        Quota::Updates => "updates",
     };
     metrics::counter!("AttemptsUsedUp", "Quota" => name).increment(1);
     Error::LimitReached(quota)

@@ -1,39 +1,33 @@
 //! POST /api/ollama/document-analysis: reads a document with a vision model, and checks the fields that it read.
 //!
-//! The path is that of the earlier service, which used Ollama. Nothing is stored. OpenAI calls: one. For a file that was uploaded
-//! before, PocketBase calls: two, to load the upload and to pin its checksum; S3 calls: four.
-
-mod checks;
-mod country;
-mod mrz;
-mod name;
-mod prompt;
-mod reading;
+//! The path is that of the earlier service, which used Ollama. Nothing is stored. OpenAI calls: one. PocketBase calls: none; with a flow
+//! token two, to load the profile and to count the analysis; for a file that was uploaded before two, to load the upload and to pin its
+//! checksum. S3 calls for such a file: four.
 
 use chrono::{NaiveDate, Utc};
+use documents::{Checks, Fields, Hints, Reader, Reading};
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
-use openai::{OpenAi, Part, Question, Usage};
+use openai::{OpenAi, Usage};
 use serde::Serialize;
-use serde_json::Value;
 use shared::auth::{Authenticator, Scope};
 use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, FormFields, credentials, no_store, read_form, success};
+use shared::pocketbase::records::FlowAction;
 use shared::pocketbase::{self, PocketBase};
+use shared::profiles::{self, DailyLimit, Quota};
 use shared::types::Text;
 use storage::{CopyPurpose, Uploads};
-
-use checks::{Checks, Hints};
-use reading::Reading;
 
 /// State built once per execution environment.
 pub struct State {
     authenticator: Authenticator,
     pocketbase: PocketBase,
+    daily_limit: DailyLimit,
     uploads: Uploads,
     openai: OpenAi,
-    schema: Value,
+    reader: Reader,
 }
 
 impl State {
@@ -44,11 +38,12 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
             authenticator: Authenticator::from_env(env)?,
-            // Signs in with the first upload.
+            daily_limit: DailyLimit::from_env(Quota::Analyses, env)?,
+            // Signs in with the first upload or flow token.
             pocketbase: PocketBase::new(pocketbase::Settings::from_env(env)?)?,
             uploads: Uploads::from_env(env).await?,
             openai: OpenAi::new(openai::Settings::from_env(env)?)?,
-            schema: prompt::schema(),
+            reader: Reader::default(),
         })
     }
 }
@@ -111,8 +106,9 @@ struct DocumentView<'a> {
 ///
 /// # Errors
 /// 400 for a missing file, a bad field or an image that the model cannot read; 401; 403 for a missing scope; 404 for an upload
-/// that is not the caller's; 409 for an upload that cannot be used; 413; 415 for anything but JPEG, PNG or WebP; 429 when the
-/// model is throttled; 501 when no model or no bucket is configured; 502 when the model refuses or does not answer with JSON;
+/// that is not the caller's, and for a flow token whose profile does not exist any more; 409 for an upload that cannot be used, and for a
+/// flow token once the profile is decided; 413; 415 for anything but JPEG, PNG or WebP; 429 when the
+/// model is throttled, or the daily limit of analyses by flow token is reached; 501 when no model or no bucket is configured; 502 when the model refuses or does not answer with JSON;
 /// 504 when it takes too long; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let caller = state.authenticator.authenticate_bearer(credentials(request.headers()))?;
@@ -129,39 +125,44 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         document_number: document_number.as_ref().map(Text::as_str),
         full_name: full_name.as_ref().map(Text::as_str),
     };
-    let State { authenticator, pocketbase, uploads, openai, schema } = state;
+    let State { authenticator, pocketbase, uploads, openai, reader, .. } = state;
     let profile = caller.flow_profile();
+    let attempts = match profile {
+        Some(profile) => {
+            let profile = profiles::load_open(pocketbase, profile, &caller).await?;
+            Some(state.daily_limit.attempts(&profile)?)
+        }
+        None => None,
+    };
     let claim = uploads.claim(pocketbase, authenticator, &caller, profile, CopyPurpose::Transient, &mut form).await?;
     let document = form.files.remove("document_front");
     let document = document.ok_or_else(|| ApiError::internal("the form has no file"))?;
-    let reply = async {
-        let hints = prompt::hints(&[
-            ("document_type", hints.document_type),
-            ("document_number", hints.document_number),
-            ("full_name", hints.full_name),
-        ]);
-        let mut parts: Vec<_> = hints.into_iter().map(Part::Text).collect();
-        parts.push(Part::Image(document.file_type.media_type, document.read().await?));
-        let question = Question { instructions: prompt::INSTRUCTIONS, parts, name: prompt::NAME, schema };
-        let reply = openai.ask(question).await.map_err(model_error)?;
+    let read = async {
+        let image = (document.file_type.media_type, document.read().await?);
+        // The analysis is counted after its upload is resolved, and before the model is asked, which costs.
+        if let (Some(profile), Some(attempts)) = (profile, attempts) {
+            let count = async |attempt: String| {
+                pocketbase.count_flow_action(profile, FlowAction::Analysis, &attempt).await
+            };
+            attempts.store(count).await?;
+        }
+        let read = reader.read(openai, image, None, &hints).await.map_err(model_error)?;
         // Last, because a request that has written is not handled again after a reload of the secret.
         for upload in &claim.uses {
             pocketbase.pin_upload(upload).await?;
         }
-        Ok::<_, ApiError>(reply)
+        Ok::<_, ApiError>(read)
     };
-    let reply = reply.await;
+    let read = read.await;
     uploads.release(claim).await;
-    let reply = reply?;
-    let reading: Reading = serde_json::from_str(&reply.text)
-        .map_err(|_| model_error(openai::Error::BadAnswer("not JSON of the schema".to_owned())))?;
-    let checks = checks::check(&reading, &hints, Utc::now().date_naive());
-    let fields = AnalysisFields::from(reading);
+    let (reading, reply) = read?;
+    let checks = documents::check(&reading, &hints, Utc::now().date_naive());
+    let history_fields = HistoryFields::from(Fields::from(&reading));
     let view = AnalysisView {
         model: openai.model(),
         analysis: &reply.text,
-        verification_history_fields: HistoryFields::from(&fields),
-        analysis_json: fields,
+        verification_history_fields: history_fields,
+        analysis_json: AnalysisFields::from(reading),
         checks,
         document: DocumentView { name: &document.name, mimetype: document.file_type.media_type, size: document.size() },
         usage: reply.usage,
@@ -194,16 +195,17 @@ fn model_error(error: openai::Error) -> ApiError {
 
 impl From<Reading> for AnalysisFields {
     fn from(read: Reading) -> Self {
+        let fields = Fields::from(&read);
         // A text that is not a calendar date is shown as it was read.
-        let date = |text: String| match reading::date(&text) {
+        let date = |date: Option<NaiveDate>, text: String| match date {
             Some(date) => format!("{date} 00:00:00.000Z"),
             None => text,
         };
         Self {
-            country: country::normalised(&read.country),
-            gender: reading::gender(&read.gender).to_owned(),
-            date_of_birth: date(read.date_of_birth),
-            date_of_expiry: date(read.date_of_expiry),
+            country: fields.country.unwrap_or_default(),
+            gender: fields.gender.unwrap_or_default(),
+            date_of_birth: date(fields.date_of_birth, read.date_of_birth),
+            date_of_expiry: date(fields.date_of_expiry, read.date_of_expiry),
             name: read.name,
             document_number: read.document_number,
             document_type: read.document_type,
@@ -215,16 +217,15 @@ impl From<Reading> for AnalysisFields {
     }
 }
 
-impl From<&AnalysisFields> for HistoryFields {
-    fn from(fields: &AnalysisFields) -> Self {
-        let given = |text: &String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+impl From<Fields> for HistoryFields {
+    fn from(fields: Fields) -> Self {
         Self {
-            name: given(&fields.name),
-            document_number: given(&fields.document_number),
-            country: given(&fields.country),
-            address: given(&fields.address),
-            gender: given(&fields.gender),
-            date_of_birth: reading::date(&fields.date_of_birth),
+            name: fields.name,
+            document_number: fields.document_number,
+            country: fields.country,
+            address: fields.address,
+            gender: fields.gender,
+            date_of_birth: fields.date_of_birth,
         }
     }
 }

@@ -15,7 +15,7 @@ use shared::env::{ConfigError, Env, StartError};
 use shared::http::{ApiError, credentials, json_response, parse_json, read_json};
 use shared::pocketbase::records::{CreatedProfile, DedupeKey, NewProfile};
 use shared::runtime::Backend;
-use shared::types::{RecordId, Team, Teams, Text, UserId, VerificationStatus};
+use shared::types::{Day, Origin, RecordId, Team, Teams, Text, UserId};
 
 /// State built once per execution environment.
 pub struct State {
@@ -67,6 +67,7 @@ struct ByUser {
     gender: Option<Text<32>>,
     ip_address: Option<Text<45>>,
     language: Option<Text<35>>,
+    date_of_birth: Option<Day>,
 }
 
 /// Body without `userID`.
@@ -114,12 +115,12 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     }
     let team = team(state, &caller, &body).await?;
     let profile = if by_user { profile_of_user(team.clone(), body)? } else { profile_of_document(team.clone(), body)? };
-    let (status, message, id) = match state.backend.pocketbase.create_profile(&profile).await? {
+    let (status, message, id) = match state.backend.pocketbase.create_profile(&profile, None).await? {
         CreatedProfile::Created(id) => (StatusCode::CREATED, None, id),
         CreatedProfile::Existing(id) => (StatusCode::OK, Some("Existing record found"), id),
     };
     let flow_token = match by_user {
-        true => Some(state.backend.authenticator.flow_token(&id, team.as_ref(), &caller)?),
+        true => Some(state.backend.authenticator.flow_token(&id, team.as_ref(), &caller, Origin::Backend)?),
         false => None,
     };
     let url = match &flow_token {
@@ -167,9 +168,6 @@ fn team_not_allowed() -> ApiError {
 fn profile_of_user(team: Option<Team>, body: Value) -> Result<NewProfile, ApiError> {
     let given: ByUser = parse_json(body)?;
     Ok(NewProfile {
-        dedupe_key: DedupeKey::of_user(team.as_ref(), &given.user_id),
-        team,
-        user_id: Some(given.user_id),
         name: given.name,
         document_type: given.document_type,
         document_number: given.document_number,
@@ -180,7 +178,8 @@ fn profile_of_user(team: Option<Team>, body: Value) -> Result<NewProfile, ApiErr
         gender: given.gender,
         ip_address: given.ip_address,
         language: given.language,
-        verification_status: VerificationStatus::Unverified,
+        date_of_birth: given.date_of_birth,
+        ..NewProfile::of_user(team, given.user_id)
     })
 }
 
@@ -191,20 +190,12 @@ fn profile_of_document(team: Option<Team>, body: Value) -> Result<NewProfile, Ap
     }
     let given: ByDocument = parse_json(body)?;
     let (document_type, number, country) = (&given.document_type, &given.document_number, &given.nationality);
+    let key = DedupeKey::of_document(team.as_ref(), document_type.as_str(), number.as_str(), country.as_str());
     Ok(NewProfile {
-        dedupe_key: DedupeKey::of_document(team.as_ref(), document_type.as_str(), number.as_str(), country.as_str()),
-        team,
-        user_id: None,
         name: Some(given.name),
         document_type: Some(given.document_type),
         document_number: Some(given.document_number),
         country: Some(given.nationality),
-        phone_number: None,
-        email: None,
-        security_level: None,
-        gender: None,
-        ip_address: None,
-        language: None,
-        verification_status: VerificationStatus::Unverified,
+        ..NewProfile::empty(key, team)
     })
 }

@@ -1,31 +1,35 @@
 //! POST /api/uploads: announces an upload, and returns a form with which the file is sent to the bucket directly.
 //!
-//! PocketBase calls: one to store the upload; with a flow token, or for a named profile, one before it to load the profile. AWS
-//! is not called: the form is signed here.
+//! PocketBase calls: one to store the upload and to charge the partner's budget; with a flow token, or for a named profile, one before it
+//! to load the profile; for a token of a partner, once a minute at the same time another, for its budgets. AWS is not called: the form is
+//! signed here.
 
 use std::collections::BTreeMap;
 
+use futures_util::future::try_join;
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::auth::{Caller, Scope};
+use shared::budgets::Budgets;
 use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, credentials, json_response, no_store, parse_json, read_json};
 use shared::pocketbase::records::NewUpload;
 use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
-use shared::types::{RecordId, Text};
+use shared::types::{Budget, RecordId, Text};
 use storage::{POST_TTL, Uploads};
 
 /// The file fields of all routes, and what they accept.
-const FIELDS: [(&str, Media); 6] = [
+const FIELDS: [(&str, Media); 7] = [
     ("document_front", Media::Image),
     ("document_back", Media::Image),
     ("facial_photo", Media::Image),
     ("facial_video", Media::Video),
     ("id_photo", Media::Image),
+    ("id_photo_back", Media::Image),
     ("selfie_video", Media::Video),
 ];
 
@@ -34,6 +38,7 @@ pub struct State {
     backend: Backend,
     daily_limit: DailyLimit,
     uploads: Uploads,
+    budgets: Budgets,
 }
 
 impl State {
@@ -45,6 +50,7 @@ impl State {
         Ok(Self {
             daily_limit: DailyLimit::from_env(Quota::Uploads, env)?,
             uploads: Uploads::from_env(env).await?,
+            budgets: Budgets::default(),
             backend: Backend::from_env(env).await?,
         })
     }
@@ -78,7 +84,7 @@ struct UploadView {
 /// # Errors
 /// 400 for missing or invalid fields; 401; 403 for a missing scope or another profile than a flow token's; 404 for a profile that is
 /// not the caller's; 409 for a flow token once the profile is decided; 413 for a file larger than its field accepts; 415; 429 when
-/// the daily limit of uploads is reached; 501 when no bucket is configured; PocketBase's failures.
+/// the daily limit of uploads is reached, or the partner's budget is used up; 501 when no bucket is configured; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let caller = authenticator.authenticate(credentials(request.headers()), pocketbase).await?;
@@ -91,10 +97,18 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let given: Announced = parse_json(body)?;
     let (field, content_type) = announced(&given)?;
     let profile = profile_of(&caller, given.profile_id.as_deref())?;
-    let overview = match &profile {
-        Some(profile) => Some(profiles::load_open(pocketbase, profile, &caller).await?),
-        None => None,
+    let overview = async {
+        match &profile {
+            Some(profile) => profiles::load_open(pocketbase, profile, &caller).await.map(Some),
+            None => Ok(None),
+        }
+        .map_err(ApiError::from)
     };
+    let charge = async {
+        let charge = state.budgets.charge(pocketbase, &caller, Budget::UploadBytes, given.size).await;
+        charge.map_err(ApiError::from)
+    };
+    let (overview, charge) = try_join(overview, charge).await?;
     let mut upload = NewUpload {
         team: caller.own_team().cloned(),
         owner: Uploads::owner(authenticator, &caller)?,
@@ -113,11 +127,12 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         Some(profile) => {
             let store = |attempt| {
                 let upload = NewUpload { flow_attempt: Some(attempt), ..upload.clone() };
-                async move { pocketbase.create_upload(writer, &upload).await }
+                let charge = &charge;
+                async move { pocketbase.create_upload(writer, &upload, charge).await }
             };
             state.daily_limit.attempts(&profile)?.store(store).await?
         }
-        None => pocketbase.create_upload(writer, &upload).await?,
+        None => pocketbase.create_upload(writer, &upload, &charge).await?,
     };
     let post = state.uploads.bucket().presigned_post(&Uploads::key(&stored), &upload.content_type, upload.size).await?;
     let view = UploadView {

@@ -1,5 +1,5 @@
-//! Schedule, twice a day: deletes media, faces and uploads that are older than `RETENTION_DAYS`, and webhooks that were not changed
-//! for `WEBHOOK_RETENTION_DAYS`. Decisions stay.
+//! Schedule, twice a day: deletes media, faces and uploads that are older than `RETENTION_DAYS`, webhooks that were not changed for
+//! `WEBHOOK_RETENTION_DAYS`, and counts of past days. Decisions stay.
 //!
 //! The job deletes objects in the bucket, images of Face Liveness sessions and records of uploads. It selects them by age, so that
 //! the next run completes an interrupted one. The bucket's lifecycle rule deletes objects that the job missed.
@@ -19,6 +19,9 @@ const TIME_BUDGET: Duration = Duration::from_secs(12 * 60);
 /// Time after a redaction during which the person's objects are deleted again. An upload form is valid for ten minutes; the rest
 /// allows for failed runs.
 const AFTER_REDACTION: TimeDelta = TimeDelta::days(2);
+
+/// Days after which counts of the uses of flow tokens and budgets are deleted. A count is needed for its own UTC day.
+const COUNTS_DAYS: u16 = 2;
 
 /// State built once per execution environment.
 pub struct State {
@@ -58,6 +61,8 @@ pub struct Deleted {
     pub uploads: usize,
     /// Webhooks.
     pub webhooks: usize,
+    /// Counts of past days.
+    pub counts: usize,
 }
 
 /// Deletes everything that is past its retention time.
@@ -85,14 +90,15 @@ pub async fn handle(state: &State, _: Tick) -> Result<Deleted, EventError> {
         (Kind::LivenessImages, before, &mut deleted.liveness_sessions),
         (Kind::Uploads, before, &mut deleted.uploads),
         (Kind::Webhooks, days_ago(*webhook_days), &mut deleted.webhooks),
+        (Kind::Counts, days_ago(COUNTS_DAYS), &mut deleted.counts),
     ] {
         match all(pocketbase, kind, before, started).await {
             Ok(done) => *count = done,
             Err(error) => note(error.into()),
         }
     }
-    let Deleted { objects, checks, liveness_sessions, uploads, webhooks } = deleted;
-    tracing::info!(objects, checks, liveness_sessions, uploads, webhooks, "retention enforced");
+    let Deleted { objects, checks, liveness_sessions, uploads, webhooks, counts } = deleted;
+    tracing::info!(objects, checks, liveness_sessions, uploads, webhooks, counts, "retention enforced");
     match failure {
         Some(failure) => Err(failure),
         None => Ok(deleted),
@@ -119,6 +125,7 @@ enum Kind {
     LivenessImages,
     Uploads,
     Webhooks,
+    Counts,
 }
 
 /// Processes all records of a kind, page by page, and returns their number.
@@ -129,6 +136,7 @@ async fn all(pocketbase: &PocketBase, kind: Kind, before: DateTime<Utc>, started
             Kind::CheckMedia => pocketbase.forget_check_media(before).await?,
             Kind::LivenessImages => pocketbase.delete_liveness_images(before).await?,
             Kind::Uploads => pocketbase.delete_uploads(before).await?,
+            Kind::Counts => pocketbase.delete_counts(before).await?,
             Kind::Webhooks => pocketbase.delete_old_deliveries(before).await?,
         };
         if page == 0 {

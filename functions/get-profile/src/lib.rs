@@ -109,7 +109,7 @@ impl<'a> From<&'a ProfileOverview> for ProfileView<'a> {
             document_number: &profile.document_number,
             country: &profile.country,
             language: &profile.language,
-            verification_status: &profile.verification_status,
+            verification_status: profile.verification_status(),
             status: profile.status(),
             security_level: &profile.security_level,
             created_at: &profile.created,
@@ -144,7 +144,7 @@ impl<'a> From<&'a ProfileOverview> for StatusView<'a> {
             document_type: &profile.document_type,
             document_number: &profile.document_number,
             nationality: &profile.country,
-            verification_status: &profile.verification_status,
+            verification_status: profile.verification_status(),
             status: profile.status(),
             // PocketBase writes a space in the place of RFC 3339's T.
             created_at: profile.created.replacen(' ', "T", 1),

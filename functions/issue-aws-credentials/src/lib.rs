@@ -2,7 +2,7 @@
 //!
 //! With a long-term key, the credentials come from GetFederationToken. A role cannot call GetFederationToken, so without such a key
 //! they come from AssumeRole on `LIVENESS_CLIENT_ROLE_ARN`. The session policy allows the same two actions in both cases. AWS calls:
-//! one. PocketBase is not called.
+//! one. PocketBase calls: none; with a flow token one, for the profile.
 
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::Builder;
@@ -16,6 +16,8 @@ use shared::auth::{Authenticator, Scope};
 use shared::aws;
 use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, no_store, success};
+use shared::pocketbase::{self, PocketBase};
+use shared::profiles;
 
 /// Lifetime of the credentials in seconds: 15 minutes, the shortest that STS allows.
 const LIFETIME: i32 = 900;
@@ -26,6 +28,7 @@ const SESSION_NAME: &str = "identivia-";
 /// State built once per execution environment.
 pub struct State {
     authenticator: Authenticator,
+    pocketbase: PocketBase,
     source: Source,
     policy: String,
 }
@@ -58,7 +61,13 @@ impl State {
                 }
             }
         };
-        Ok(Self { authenticator: Authenticator::from_env(env)?, source, policy: policy().to_string() })
+        Ok(Self {
+            authenticator: Authenticator::from_env(env)?,
+            // Signs in with the first flow token.
+            pocketbase: PocketBase::new(pocketbase::Settings::from_env(env)?)?,
+            source,
+            policy: policy().to_string(),
+        })
     }
 }
 
@@ -86,10 +95,11 @@ struct CredentialsView {
 /// Answers a request.
 ///
 /// # Errors
-/// 401; 403 for a missing scope, or when AWS refuses; 429 when AWS throttles; 501 when AWS is not configured; AWS's failures.
+/// 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose profile does not exist any more; 429 when AWS throttles; 501 when AWS is not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let caller = state.authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::AwsCredentialsRead)?;
+    profiles::ensure_exists(&state.pocketbase, &caller).await?;
     let name = state.authenticator.keyed_name(&caller, &["aws-credentials"])?;
     let name: String = SESSION_NAME.chars().chain(name.chars()).take(32).collect();
     let credentials = match &state.source {

@@ -1,8 +1,10 @@
 //! POST /api/status_history/{id}: adds an entry to the status history of a profile, and sends webhooks to subscribed partners. It
 //! does not change the profile's own status.
 //!
-//! PocketBase calls: two, to load the profile (through the verification, where one is named) and to write; once a minute one
-//! more for the subscriptions. SQS calls: one per webhook.
+//! PocketBase calls: two, to load the profile (through the verification, where one is named) and to write; with a flow token
+//! that names a verification one more; once a minute one more for the subscriptions. SQS calls: one per webhook.
+
+mod words;
 
 use chrono::Utc;
 use lambda_http::http::StatusCode;
@@ -11,15 +13,20 @@ use serde::{Deserialize, Serialize};
 use shared::auth::{self, Caller, Scope};
 use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, parse_json, path_parameter, read_json, success};
-use shared::pocketbase::records::{NewDelivery, NewStatus, StatusRecord, WebhookEvent};
-use shared::profiles;
+use shared::pocketbase::Writer;
+use shared::pocketbase::records::{NewDelivery, NewStatus, ProfileOverview, StatusRecord, WebhookEvent};
+use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
 use shared::types::{Confidence, Notes, RecordId, Team, Text};
 use webhooks::{DeliveryQueue, Subscriptions, status_changed};
 
+use words::StatusWords;
+
 /// State built once per execution environment.
 pub struct State {
     backend: Backend,
+    words: StatusWords,
+    daily_limit: DailyLimit,
     subscriptions: Subscriptions,
     queue: DeliveryQueue,
 }
@@ -31,6 +38,8 @@ impl State {
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
+            words: StatusWords::from_env(env)?,
+            daily_limit: DailyLimit::from_env(Quota::Statuses, env)?,
             subscriptions: Subscriptions::default(),
             queue: DeliveryQueue::from_env(env).await?,
             backend: Backend::from_env(env).await?,
@@ -67,9 +76,9 @@ struct StatusView<'a> {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for missing or invalid fields, or a verification that is not the profile's; 401; 403 for a missing scope, another
+/// 400 for missing or invalid fields, an unknown status, or a verification that is not the profile's; 401; 403 for a missing scope, another
 /// profile than a flow token's, or a flow token that sends liveness values or another status than `pending`; 404; 409 for a flow
-/// token once the profile is decided; 413; 415; PocketBase's failures.
+/// token once the profile is decided; 413; 415; 429 when the daily limit of entries by flow token is reached; PocketBase's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let id = path_parameter(&request, "id");
@@ -78,7 +87,11 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let id = profiles::parse_id(&id)?;
     let given: RecordStatus = parse_json(read_json(&request)?)?;
     let verification = given.verification.filter(|verification| !verification.is_empty());
-    let (previous_status, new_status, notes) = required(given.previous_status, given.new_status, given.notes)?;
+    let (mut previous_status, new_status, notes) = required(given.previous_status, given.new_status, given.notes)?;
+    if !state.words.accepts(new_status.as_str()) {
+        let words = state.words.all().collect::<Vec<_>>().join(", ");
+        return Err(ApiError::invalid_field("new_status", format!("must be one of {words}")));
+    }
     if caller.is_flow() && new_status.as_str() != "pending" {
         return Err(ApiError::from(auth::Error::InsufficientScope(Scope::StatusHistoryWrite))
             .message("A flow token can record new_status pending and no other"));
@@ -96,6 +109,10 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     }
     let subject = look_up(state, &caller, &id, verification.as_deref()).await?;
     profiles::ensure_open(subject.is_decided, &caller)?;
+    // A browser's word for the status is not used.
+    if let (true, Some(profile)) = (caller.is_flow(), &subject.profile) {
+        previous_status = profile.status().parse().map_err(ApiError::internal)?;
+    }
     let status = NewStatus {
         profile: id,
         verification: subject.verification.clone(),
@@ -107,10 +124,20 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         liveness_session_id: given.liveness_session_id,
         liveness_confidence: given.liveness_confidence,
         liveness_status: given.liveness_status,
+        flow_attempt: None,
     };
     let deliveries = deliveries(state, &subject, &status).await?;
-    let record = pocketbase.create_status(caller.writer(), &status, &deliveries).await;
-    let record = record.map_err(|error| profiles::Error::of_write(error, caller.writer()))?;
+    let record = match subject.profile.filter(|_| caller.is_flow()) {
+        Some(profile) => {
+            let (status, deliveries) = (&status, &deliveries);
+            let store = |attempt| {
+                let status = NewStatus { flow_attempt: Some(attempt), ..status.clone() };
+                async move { pocketbase.create_status(Writer::Flow, &status, deliveries).await }
+            };
+            state.daily_limit.attempts(&profile)?.store(store).await?
+        }
+        None => pocketbase.create_status(Writer::Partner, &status, &deliveries).await?,
+    };
     state.queue.enqueue_all(&deliveries).await;
     Ok(success(StatusCode::CREATED, Some("Status history record created"), StatusView::from(&record)))
 }
@@ -143,6 +170,8 @@ struct Subject {
     team: Option<Team>,
     user_id: String,
     is_decided: bool,
+    /// The whole profile. `None` when only its verification was loaded, for a partner's backend.
+    profile: Option<ProfileOverview>,
 }
 
 /// Webhooks for an entry.
@@ -169,21 +198,28 @@ async fn look_up(
     verification: Option<&str>,
 ) -> Result<Subject, ApiError> {
     let pocketbase = &state.backend.pocketbase;
-    if let Some(id) = verification.and_then(|verification| verification.parse().ok())
-        && let Some(owner) = pocketbase.verification_owner(&id, caller.teams()).await?
-        && owner.profile == *profile
-    {
+    let named: Option<RecordId> = verification.and_then(|verification| verification.parse().ok());
+    let owner = match &named {
+        Some(id) => pocketbase.verification_owner(id, caller.teams()).await?,
+        None => None,
+    };
+    let owner = owner.filter(|owner| owner.profile == *profile);
+    if let (Some(owner), false) = (&owner, caller.is_flow()) {
         let is_decided = owner.is_decided();
-        return Ok(Subject { verification: Some(id), team: owner.team, user_id: owner.user_id, is_decided });
+        let (team, user_id) = (owner.team.clone(), owner.user_id.clone());
+        return Ok(Subject { verification: named, team, user_id, is_decided, profile: None });
     }
     let overview = profiles::load(pocketbase, profile, caller).await?;
-    match verification {
-        Some(_) => Err(ApiError::invalid_field("verification", "is not a verification record of this profile")),
-        None => {
-            let is_decided = overview.is_decided();
-            Ok(Subject { verification: None, team: overview.team, user_id: overview.user_id, is_decided })
-        }
+    if verification.is_some() && owner.is_none() {
+        return Err(ApiError::invalid_field("verification", "is not a verification record of this profile"));
     }
+    Ok(Subject {
+        verification: named,
+        team: overview.team.clone(),
+        user_id: overview.user_id.clone(),
+        is_decided: overview.is_decided(),
+        profile: Some(overview),
+    })
 }
 
 impl<'a> From<&'a StatusRecord> for StatusView<'a> {

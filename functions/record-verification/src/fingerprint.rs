@@ -89,6 +89,8 @@ struct Checks {
     not_replayed: bool,
     same_visitor: bool,
     not_a_bad_bot: bool,
+    /// The event was not sent for another person before.
+    one_person: bool,
 }
 
 /// Event of Server API v4. A check whose field is missing fails.
@@ -128,6 +130,11 @@ impl<'a> Claim<'a> {
         let is_plain = |id: &&str| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         self.event.filter(|id| (4..=64).contains(&id.len()) && !id.contains("..")).filter(is_plain)
     }
+}
+
+/// The id of the event that device data names; `None` without one.
+pub fn event_id(data: Option<&Value>) -> Option<&str> {
+    Claim::of(data?).event()
 }
 
 impl Fingerprint {
@@ -187,8 +194,9 @@ impl Fingerprint {
             // The browser's data need not contain a visitor id.
             same_visitor: visitor_id.is_some() && (claim.visitor.is_none() || claim.visitor == visitor_id.as_deref()),
             not_a_bad_bot: matches!(event.bot.as_deref(), Some("not_detected" | "good")),
+            one_person: true,
         };
-        let Checks { found, fresh, not_replayed, same_visitor, not_a_bad_bot } = checks;
+        let Checks { found, fresh, not_replayed, same_visitor, not_a_bad_bot, .. } = checks;
         let passes = found && fresh && not_replayed && same_visitor && not_a_bad_bot;
         let result = if passes { Outcome::Pass } else { Outcome::Fail };
         Verdict { visitor_id, suspect_score: event.suspect_score, ..Verdict::of(result, Some(checks)) }
@@ -202,6 +210,19 @@ fn unavailable(cause: impl std::fmt::Display) -> Verdict {
 }
 
 impl Verdict {
+    /// Fails the verdict, because the event was sent for another person before.
+    pub fn fail_as_anothers(&mut self) {
+        if let Some(checks) = &mut self.checks {
+            checks.one_person = false;
+            self.result = Outcome::Fail;
+        }
+    }
+
+    /// Whether Fingerprint knows the event.
+    pub fn is_found(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.found)
+    }
+
     fn of(result: Outcome, checks: Option<Checks>) -> Self {
         Self { result, checks, visitor_id: None, suspect_score: None, checked_at: Utc::now() }
     }

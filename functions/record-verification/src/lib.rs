@@ -5,7 +5,7 @@
 //!
 //! PocketBase calls: three, to load the profile and the session at the same time and to write, and those for copied files; one
 //! per upload; with a flow token one more, to check that the profile is still open; one to store a session's result that is read
-//! first here. AWS calls: one in that case. S3 calls: three per upload, and one for all. Fingerprint calls: one, with device data.
+//! first here; one for an event of Fingerprint, since an event serves one person. AWS calls: one in that case. S3 calls: three per upload, and one for all. Fingerprint calls: one, with device data.
 
 mod crosscheck;
 mod fingerprint;
@@ -22,7 +22,7 @@ use shared::auth::{Caller, Scope};
 use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, source_ip, success};
-use shared::pocketbase::records::{LivenessSession, NewVerification, ProfileOverview, UploadUse, VerificationRecord};
+use shared::pocketbase::records::{Evidence, EvidenceKind, EvidenceOwner, LivenessSession, NewVerification, ProfileOverview, UploadUse, VerificationRecord};
 use shared::pocketbase::{Error, RecordFile};
 use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
@@ -128,15 +128,19 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let files = files(form, &profile);
     // A caller of all teams sees all sessions, but a session can confirm only profiles of its own team.
     let session = session?.filter(|session| session.team == profile.team);
-    let record = record(state, &caller, session.as_ref(), verification, &files, &claim.uses).await;
+    let owner = EvidenceOwner::new(&id, &profile.user_id);
+    let record = record(state, &caller, &profile, &owner, session.as_ref(), verification, &files, &claim.uses).await;
     let record = state.uploads.finish(claim, record).await?;
     Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
 }
 
 /// Checks liveness values and device data, and adds the record.
+#[allow(clippy::too_many_arguments)] // The parts of one record.
 async fn record(
     state: &State,
     caller: &Caller,
+    profile: &ProfileOverview,
+    owner: &EvidenceOwner,
     session: Option<&LivenessSession>,
     mut verification: NewVerification,
     files: &[(&'static str, RecordFile)],
@@ -145,21 +149,30 @@ async fn record(
     let pocketbase = &state.backend.pocketbase;
     let liveness = crosscheck::compare(&state.liveness, pocketbase, session, caller.is_flow(), &verification);
     let device = state.fingerprint.check(verification.fingerprint.as_ref());
-    let (liveness, verdict) = join(liveness, device).await;
+    let (liveness, mut verdict) = join(liveness, device).await;
+    // An event of Fingerprint serves one person.
+    let event = fingerprint::event_id(verification.fingerprint.as_ref());
+    let event = event.filter(|_| verdict.as_ref().is_some_and(fingerprint::Verdict::is_found));
+    let event = event.map(|event| Evidence::new(profile.team.as_ref(), EvidenceKind::DeviceEvent, event));
+    let known = pocketbase.known_evidence(event.into_iter().collect(), owner).await?;
+    if let (false, Some(verdict)) = (known.of_others.is_empty(), &mut verdict) {
+        verdict.fail_as_anothers();
+    }
+    let evidence = known.new.first().map(|evidence| (evidence, owner));
     if let Some(liveness) = liveness? {
         liveness.apply_to(&mut verification);
     }
     verification.fingerprint_verdict = verdict.map(|verdict| json!(verdict));
     let writer = caller.writer();
     if !caller.is_flow() {
-        let record = pocketbase.create_verification(writer, &verification, files, uses).await;
+        let record = pocketbase.create_verification(writer, &verification, files, uses, evidence).await;
         return record.map_err(|error| write_error(error.into()));
     }
     // The partner may have decided during the checks, which can take seconds.
     let profile = profiles::load_open(pocketbase, &verification.profile, caller).await?;
     let store = |attempt| {
         let verification = NewVerification { flow_attempt: Some(attempt), ..verification.clone() };
-        async move { pocketbase.create_verification(writer, &verification, files, uses).await }
+        async move { pocketbase.create_verification(writer, &verification, files, uses, evidence).await }
     };
     state.daily_limit.attempts(&profile)?.store(store).await.map_err(write_error)
 }
@@ -169,6 +182,10 @@ fn write_error(error: profiles::Error) -> ApiError {
     match error {
         profiles::Error::PocketBase(Error::NotUnique(field)) if field == "liveness_session" => session_conflict(
             "This session has been used for a verification already: the profile shows it. Or create another session",
+        ),
+        profiles::Error::PocketBase(Error::NotUnique(field)) if field == "id" => ApiError::conflict(
+            "Device event conflict",
+            "The fingerprint event is just being stored by another request; send this one again",
         ),
         error => error.into(),
     }

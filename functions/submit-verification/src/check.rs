@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use futures_util::future::{join_all, try_join, try_join3};
+use futures_util::future::{join_all, try_join, try_join3, try_join4, try_join_all};
 use lambda_http::http::StatusCode;
 use shared::auth::Caller;
 use shared::aws;
@@ -11,20 +11,23 @@ use shared::file::{Content, File};
 use shared::http::{ApiError, Form};
 use shared::pocketbase::Error;
 use shared::pocketbase::records::{
-    AttemptUse, CheckOutcome, CheckState, NewCheck, NewDelivery, Subscriber, UploadUse, WebhookEvent,
+    AttemptUse, CheckOutcome, CheckState, Evidence, EvidenceKind, EvidenceOwner, NewCheck, NewDelivery,
+    ProcessingCheck, Subscriber, UploadUse, WebhookEvent,
 };
 use shared::profiles::{self, Attempts};
 use shared::runtime::Backend;
 use shared::types::RecordId;
-use storage::{CopyPurpose, check_key};
+use storage::{CopyPurpose, UploadClaim, check_key};
 use webhooks::status_changed;
 
-use crate::State;
-use crate::compare::CompareError;
-use crate::media::MediaError;
-use crate::rules::{self, Decision};
+use crate::compare::{CompareError, Method};
+use crate::document::{self, Examined, Photos};
+use crate::instructions::holds_instructions;
+use crate::media::{FRAMES, MediaError};
+use crate::rules::{self, Decision, FaceFindings, Findings, LivenessFinding};
 use crate::submission::Submission;
 use crate::view::{CheckResult, webhook_payload};
+use crate::{State, live_session};
 
 /// Time limit of a decision. A request has 27 s, in which the outcome must be written as well.
 const DECISION_TIME: Duration = Duration::from_secs(25);
@@ -62,7 +65,7 @@ impl Failure {
         Self::new(error.to_string(), error.into(), AttemptUse::GivenBack)
     }
 
-    /// A failure to compare the faces: 500 with the text of the API contract.
+    /// A failure to examine the media: 500 with the text of the API contract.
     fn of_processing(cause: impl std::fmt::Display, attempt: AttemptUse) -> Self {
         let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Verification processing failed")
             .message("Nothing is decided; send the same submission again")
@@ -102,37 +105,58 @@ impl From<Error> for Failure {
     }
 }
 
-/// Creates the record of a check. With a flow token, the check takes one of the profile's attempts of the day.
+/// Resolves the uploads, and creates the record of a check. With a flow token, the check takes one of the profile's attempts of the day,
+/// so that uploads that do not exist use up none.
 pub async fn start(
     state: &State,
     caller: &Caller,
     submission: &Submission,
     attempts: Option<Attempts>,
+    form: &mut Form,
+) -> Result<(ProcessingCheck, UploadClaim), ApiError> {
+    let Backend { authenticator, pocketbase } = &state.backend;
+    let purpose = CopyPurpose::CheckMedia(&submission.check_id);
+    let profile = Some(submission.profile_id());
+    let claim = state.uploads.claim(pocketbase, authenticator, caller, profile, purpose, form).await?;
+    match create(state, caller, submission, attempts, form).await {
+        Ok(check) => Ok((check, claim)),
+        Err(error) => state.uploads.finish(claim, Err(error)).await,
+    }
+}
+
+/// Creates the record of a check.
+async fn create(
+    state: &State,
+    caller: &Caller,
+    submission: &Submission,
+    attempts: Option<Attempts>,
     form: &Form,
-) -> Result<RecordId, ApiError> {
+) -> Result<ProcessingCheck, ApiError> {
     let pocketbase = &state.backend.pocketbase;
-    let key = |field| check_key(submission.profile.as_str(), &submission.check_id, field);
+    let key = |field| check_key(submission.profile_id().as_str(), &submission.check_id, field);
     let check = NewCheck {
         check_id: submission.check_id.clone(),
-        team: submission.team.clone(),
+        team: submission.profile.team.clone(),
         partner: caller.partner().map(str::to_owned),
-        profile: submission.profile.clone(),
+        profile: submission.profile_id().clone(),
         user_identifier: submission.user.clone(),
+        origin: submission.origin,
         user_email: form.get("user_email")?,
         user_phone: form.get("user_phone")?,
         status: CheckState::Processing,
         selfie_video: key("selfie_video"),
         id_photo: key("id_photo"),
+        id_photo_back: form.files.contains_key("id_photo_back").then(|| key("id_photo_back")),
         flow_attempt: None,
     };
-    let writer = caller.writer();
+    let (writer, charge) = (caller.writer(), &submission.charge);
     let Some(attempts) = attempts else {
-        let created = pocketbase.create_check(writer, &check).await;
+        let created = pocketbase.create_check(writer, &check, charge).await;
         return created.map_err(redacted_if_refused).map_err(ApiError::from);
     };
     let store = |attempt| {
         let check = NewCheck { flow_attempt: Some(attempt), ..check.clone() };
-        async move { pocketbase.create_check(writer, &check).await }
+        async move { pocketbase.create_check(writer, &check, charge).await }
     };
     Ok(attempts.store(store).await?)
 }
@@ -146,25 +170,16 @@ fn redacted_if_refused(error: Error) -> profiles::Error {
     }
 }
 
-/// Stores the media, compares the faces and writes the outcome. A check that fails is ended without an outcome.
+/// Stores the media, examines them and writes the outcome. A check that fails is ended without an outcome.
 pub async fn process(
     state: &State,
     caller: &Caller,
     submission: &Submission,
-    check: &RecordId,
-    form: &mut Form,
+    check: &ProcessingCheck,
+    claim: UploadClaim,
+    form: &Form,
     started: Instant,
 ) -> Result<Completed, ApiError> {
-    let Backend { authenticator, pocketbase } = &state.backend;
-    let purpose = CopyPurpose::CheckMedia(&submission.check_id);
-    let claim = state.uploads.claim(pocketbase, authenticator, caller, Some(&submission.profile), purpose, form).await;
-    let claim = match claim {
-        Ok(claim) => claim,
-        Err(error) => {
-            let (outcome, _) = end(state, check, error.into()).await;
-            return outcome;
-        }
-    };
     let (outcome, keeps_media) =
         match decide_and_write(state, caller, submission, check, form, &claim.uses, started).await {
             Ok(completed) => (Ok(completed), true),
@@ -176,15 +191,21 @@ pub async fn process(
     }
     if outcome.is_err() {
         let inline = form.files.iter().filter(|(_, file)| matches!(file.content, Content::Inline(_)));
-        let keys = inline.map(|(field, _)| check_key(submission.profile.as_str(), &submission.check_id, field));
+        let names = inline.map(|(field, _)| (*field).to_owned()).chain((1..=FRAMES).map(frame_name));
+        let keys = names.map(|name| check_key(submission.profile_id().as_str(), &submission.check_id, &name));
         // The retention job deletes what is left.
         let _ = state.uploads.bucket().delete(keys).await;
     }
     state.uploads.finish(claim, outcome).await
 }
 
+/// Name of a compared frame in the bucket, from 1.
+fn frame_name(number: usize) -> String {
+    format!("frame_{number}.jpg")
+}
+
 /// Ends a failed check, unless its outcome was written after all. Also returns whether the media must be kept.
-async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Completed, ApiError>, bool) {
+async fn end(state: &State, check: &ProcessingCheck, failure: Failure) -> (Result<Completed, ApiError>, bool) {
     let Failure { error, reason, attempt, maybe_written } = failure;
     match (state.backend.pocketbase.fail_check(check, &reason, attempt).await, maybe_written) {
         // The check has ended already. Nothing else ends a check this early, so the outcome was written and only PocketBase's
@@ -198,12 +219,12 @@ async fn end(state: &State, check: &RecordId, failure: Failure) -> (Result<Compl
     }
 }
 
-/// Stores the media and decides at the same time, and then writes the outcome.
+/// Stores the media and examines them at the same time, and then decides and writes the outcome.
 async fn decide_and_write(
     state: &State,
     caller: &Caller,
     submission: &Submission,
-    check: &RecordId,
+    check: &ProcessingCheck,
     form: &Form,
     uses: &[UploadUse],
     started: Instant,
@@ -215,42 +236,155 @@ async fn decide_and_write(
         join_all(files).await.into_iter().collect::<Result<(), storage::Error>>().map_err(Failure::from)
     };
     let subscribers = async {
-        let subscribers = state.subscriptions.of(pocketbase, submission.team.as_ref()).await;
+        let subscribers = state.subscriptions.of(pocketbase, submission.profile.team.as_ref()).await;
         subscribers.map_err(Failure::from)
     };
-    let decision = async {
-        let decision = tokio::time::timeout(time_left, decide(state, form)).await;
-        decision.unwrap_or_else(|_| Err(Failure::of_processing("not decided in 25 s", AttemptUse::GivenBack)))
+    let examined = async {
+        let examined = tokio::time::timeout(time_left, examine(state, submission, form)).await;
+        examined.unwrap_or_else(|_| Err(Failure::of_processing("not decided in 25 s", AttemptUse::GivenBack)))
     };
-    let ((), subscribers, decision) = try_join3(stored, subscribers, decision).await?;
-    // The partner may have decided in the meantime.
-    let profile = profiles::load_open(pocketbase, &submission.profile, caller).await?;
-    write_outcome(state, caller, submission, check, profile.status(), decision, &subscribers, uses).await
+    let ((), subscribers, examined) = try_join3(stored, subscribers, examined).await?;
+    let mut last = None;
+    // A concurrent request can store the same evidence, which then counts as used before.
+    for _ in 0..EVIDENCE_ATTEMPTS {
+        let outcome = weigh_and_write(state, caller, submission, check, &examined, &subscribers, uses).await;
+        match outcome {
+            Err(Conflict::Evidence(failure)) => last = Some(failure),
+            Err(Conflict::Other(failure)) => return Err(failure),
+            Ok(completed) => return Ok(completed),
+        }
+    }
+    Err(last.unwrap_or_else(|| Failure::of_processing("no outcome", AttemptUse::GivenBack)))
+}
+
+/// How often an outcome is written when concurrent requests store the same evidence.
+const EVIDENCE_ATTEMPTS: usize = 3;
+
+/// Reason why an outcome was not written.
+enum Conflict {
+    /// A concurrent request has stored the same evidence.
+    Evidence(Failure),
+    Other(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Conflict {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// What the media of a check show.
+struct Examination {
+    faces: FaceFindings,
+    document: Examined,
+    liveness: LivenessFinding,
+    evidence: Vec<Evidence>,
+    frames: usize,
+}
+
+/// Looks up who used the evidence before and whether the partner has decided in the meantime, decides, and writes the outcome.
+async fn weigh_and_write(
+    state: &State,
+    caller: &Caller,
+    submission: &Submission,
+    check: &ProcessingCheck,
+    examined: &Examination,
+    subscribers: &[Subscriber],
+    uses: &[UploadUse],
+) -> Result<Completed, Conflict> {
+    let pocketbase = &state.backend.pocketbase;
+    let owner = submission.owner();
+    let profile = async {
+        let profile = profiles::load_open(pocketbase, submission.profile_id(), caller).await;
+        profile.map_err(Failure::from)
+    };
+    let known = async {
+        pocketbase.known_evidence(examined.evidence.clone(), &owner).await.map_err(Failure::from)
+    };
+    let (profile, known) = try_join(profile, known).await?;
+    let of_others = |kind: &EvidenceKind| known.of_others.contains(kind);
+    let is_told = |text: &str| holds_instructions(text);
+    let findings = Findings {
+        instructions: examined.faces.instructions
+            || [&examined.faces.id_text, &examined.faces.selfie_text, &examined.document.text]
+                .into_iter()
+                .any(|text| is_told(text)),
+        media_of_others: of_others(&EvidenceKind::Video) || of_others(&EvidenceKind::Photo),
+        document_of_others: of_others(&EvidenceKind::Document),
+        has_look_alike: profile.has_look_alike(),
+        liveness: examined.liveness,
+        faces: examined.faces.clone(),
+        document: examined.document.findings.clone(),
+    };
+    let decision = rules::decide(&findings, &state.thresholds);
+    let writing = Writing { check, previous_status: profile.status(), examined, new_evidence: &known.new, owner: &owner, uses };
+    write_outcome(state, caller, submission, decision, subscribers, writing).await
 }
 
 /// Stores a file of the request in the bucket. The copies of claimed uploads are there already.
 async fn store(state: &State, submission: &Submission, field: &str, file: &File) -> Result<(), storage::Error> {
     match &file.content {
         Content::Inline(bytes) => {
-            let key = check_key(submission.profile.as_str(), &submission.check_id, field);
+            let key = check_key(submission.profile_id().as_str(), &submission.check_id, field);
             state.uploads.bucket().put(&key, file.file_type.media_type, bytes.clone()).await
         }
         Content::Stored(_) => Ok(()),
     }
 }
 
-/// Decodes the media, compares the faces and applies the rules.
-async fn decide(state: &State, form: &Form) -> Result<Decision, Failure> {
+/// Decodes the media, compares the faces and reads the document. The frames that are compared are stored.
+async fn examine(state: &State, submission: &Submission, form: &Form) -> Result<Examination, Failure> {
     let file = |field: &str| {
         let file = form.files.get(field);
         file.ok_or_else(|| Failure::of_processing("the form has no file", AttemptUse::GivenBack))
     };
-    let (video, photo) = (file("selfie_video")?, file("id_photo")?);
-    let frames = async { state.ffmpeg.frames(video).await.map_err(|error| media_failure("selfie_video", error)) };
-    let photo = async { state.ffmpeg.photo(photo).await.map_err(|error| media_failure("id_photo", error)) };
-    let (frames, photo) = try_join(frames, photo).await?;
-    let findings = state.comparison.compare(&frames, &photo).await.map_err(comparison_failure)?;
-    Ok(rules::decide(&findings, &state.thresholds))
+    // One after the other, since each run of ffmpeg may take most of the memory.
+    let photo = async |field: &str| {
+        let photo = state.ffmpeg.photo(file(field)?).await;
+        photo.map_err(|error| media_failure(field, error))
+    };
+    let front = photo("id_photo").await?;
+    let back = if form.files.contains_key("id_photo_back") { Some(photo("id_photo_back").await?) } else { None };
+    let video = state.ffmpeg.video(file("selfie_video")?).await;
+    let video = video.map_err(|error| media_failure("selfie_video", error))?;
+    let frames = async {
+        let frames = video.frames.iter().enumerate().map(|(place, frame)| {
+            let key = check_key(submission.profile_id().as_str(), &submission.check_id, &frame_name(place + 1));
+            async move { state.uploads.bucket().put(&key, "image/jpeg", frame.clone()).await }
+        });
+        try_join_all(frames).await.map_err(Failure::from)
+    };
+    let photos = Photos { front: front.jpeg, back: back.as_ref().map(|back| back.jpeg.clone()) };
+    let pocketbase = &state.backend.pocketbase;
+    let today = Utc::now().date_naive();
+    let faces = async {
+        state.comparison.compare(&video.frames, &photos.front).await.map_err(comparison_failure)
+    };
+    let document = async {
+        let examined = document::examine(&state.comparison, &state.reader, &photos, &submission.profile, today).await;
+        examined.map_err(comparison_failure)
+    };
+    let liveness = async {
+        let (profile, same_from) = (submission.profile_id(), state.thresholds.compare_faces_from);
+        let finding = state.liveness.examine(pocketbase, &state.comparison, profile, &photos.front, same_from).await;
+        finding.map_err(|error| match error {
+            live_session::Error::PocketBase(error) => error.into(),
+            live_session::Error::Compare(error) => comparison_failure(error),
+        })
+    };
+    let (_, mut faces, document, liveness) = try_join4(frames, faces, document, liveness).await?;
+    if state.comparison.method == Method::Rekognition {
+        faces.id_text.clone_from(&document.text);
+    }
+    let team = submission.profile.team.as_ref();
+    let mut evidence = vec![
+        Evidence::new(team, EvidenceKind::Video, &video.digest),
+        Evidence::new(team, EvidenceKind::Photo, &front.digest),
+    ];
+    evidence.extend(back.map(|back| Evidence::new(team, EvidenceKind::Photo, &back.digest)));
+    evidence.extend(document.identity().map(|number| Evidence::new(team, EvidenceKind::Document, &number)));
+    evidence.dedup();
+    Ok(Examination { faces, document, liveness, evidence, frames: video.frames.len() })
 }
 
 fn media_failure(field: &str, error: MediaError) -> Failure {
@@ -259,6 +393,9 @@ fn media_failure(field: &str, error: MediaError) -> Failure {
             let reason = format!("{field} {error}");
             let error = ApiError::invalid_field(field, "cannot be decoded; take it again").with_cause(&reason);
             Failure::new(reason, error, AttemptUse::Kept)
+        }
+        MediaError::Unsuitable(reason) => {
+            Failure::new(format!("{field} {reason}"), ApiError::invalid_field(field, reason), AttemptUse::Kept)
         }
         MediaError::Unreadable(error) => Failure::of_service(error),
         MediaError::Failed(_) => Failure::of_processing(error, AttemptUse::GivenBack),
@@ -291,41 +428,58 @@ fn comparison_failure(error: CompareError) -> Failure {
     }
 }
 
-/// Writes the outcome, the histories, the profile's status and the webhooks in one transaction.
-#[allow(clippy::too_many_arguments)] // The parts of one transaction.
+/// The parts of the transaction that writes an outcome.
+struct Writing<'a> {
+    check: &'a ProcessingCheck,
+    previous_status: &'a str,
+    examined: &'a Examination,
+    new_evidence: &'a [Evidence],
+    owner: &'a EvidenceOwner,
+    uses: &'a [UploadUse],
+}
+
+/// Writes the outcome, the histories, the profile's status, the evidence and the webhooks in one transaction.
 async fn write_outcome(
     state: &State,
     caller: &Caller,
     submission: &Submission,
-    check: &RecordId,
-    previous_status: &str,
     decision: Decision,
     subscribers: &[Subscriber],
-    uses: &[UploadUse],
-) -> Result<Completed, Failure> {
+    writing: Writing<'_>,
+) -> Result<Completed, Conflict> {
     let now: DateTime<Utc> = Utc::now();
     let summary = decision.summary;
-    let result = CheckResult::new(submission, decision, state.comparison.method(), now);
-    let deliveries = deliveries(submission, check, previous_status, &result, subscribers, now);
+    let document = writing.examined.document.document.clone();
+    let result = CheckResult::new(submission, decision, document, state.comparison.name(), now);
+    let deliveries = deliveries(submission, &writing.check.id, writing.previous_status, &result, subscribers, now);
     let outcome = CheckOutcome {
-        check,
-        profile: &submission.profile,
+        check: &writing.check.id,
+        profile: submission.profile_id(),
         writer: caller.writer(),
         status: result.verification_status(),
-        previous_status,
+        previous_status: writing.previous_status,
         summary,
         result: &result.stored(),
+        document: &result.stored_document(),
+        fields: &result.history_fields(),
+        frames: writing.examined.frames,
+        evidence: writing.new_evidence,
+        owner: writing.owner,
+        look_alike: &submission.user.look_alike_key(),
         deliveries: &deliveries,
-        uses,
+        uses: writing.uses,
     };
     let Err(error) = state.backend.pocketbase.complete_check(&outcome).await else {
         return Ok(Completed { result, deliveries });
     };
+    if matches!(&error, Error::NotUnique(field) if field == "id") {
+        return Err(Conflict::Evidence(error.into()));
+    }
     let answer_is_lost = matches!(error, Error::Unreachable(_) | Error::TimedOut | Error::BadAnswer(_));
     let error =
         if caller.is_flow() { profiles::Error::of_write(error, caller.writer()) } else { redacted_if_refused(error) };
     let maybe_written = answer_is_lost.then(|| Box::new(Completed { result, deliveries }));
-    Err(Failure { maybe_written, ..error.into() })
+    Err(Conflict::Other(Failure { maybe_written, ..error.into() }))
 }
 
 /// The webhooks for an outcome.
@@ -340,7 +494,7 @@ fn deliveries(
     let mut deliveries = Vec::new();
     for subscriber in subscribers {
         let mut add = |event, payload| {
-            let (profile, stream) = (submission.profile.clone(), submission.check_id.clone());
+            let (profile, stream) = (submission.profile_id().clone(), submission.check_id.clone());
             let mut delivery = NewDelivery::new(subscriber, profile, stream, event, payload);
             delivery.check = (event == WebhookEvent::CheckCompleted).then(|| check.clone());
             deliveries.push(delivery);
@@ -349,7 +503,7 @@ fn deliveries(
             add(WebhookEvent::CheckCompleted, webhook_payload(submission, result, now));
         }
         if subscriber.is_subscribed_to(WebhookEvent::StatusChanged) {
-            let (profile, user) = (&submission.profile, submission.user.as_str());
+            let (profile, user) = (submission.profile_id(), submission.user.as_str());
             add(WebhookEvent::StatusChanged, status_changed(now, profile, user, previous_status, result.status()));
         }
     }

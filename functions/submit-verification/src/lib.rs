@@ -1,15 +1,19 @@
-//! POST /verif/submit: compares a selfie video with the photo of an identity document, decides, and sends webhooks.
+//! POST /verif/submit: compares a selfie video with the photo of an identity document, reads the document, decides, and sends webhooks.
 //!
 //! One transaction writes the outcome, both histories, the profile's status and the webhooks. If the process dies before it, the
 //! sweep ends the check; if the process dies after it, the sweep delivers the webhooks.
 //!
-//! PocketBase calls: four, to load or create the profile (with a key one more for an existing one), to start the check, to load
-//! the profile again, and to write the outcome; one per upload; once a minute one more for the subscriptions. S3 calls: three per
-//! upload and one for all uploads, one per file of the request. Model calls: one with `openai_vision`. Rekognition calls, where it
-//! is configured: one per frame, so at most three.
+//! PocketBase calls: five, to load the profile (with a key two or three, to create it first), to start the check, to load the profile
+//! again, to look up who used the evidence before, and to write the outcome; one per upload; once a minute one more for the subscriptions
+//! and, for a token of a partner, one for its budgets. S3 calls: three per upload and one for all uploads, one per file of the request and
+//! per frame. Model calls with `openai_vision`: two, at the same time. Rekognition calls, where it is configured: one per frame and one for
+//! the photo, so six; without a model one more per photo of the document.
 
 mod check;
 mod compare;
+mod document;
+mod instructions;
+mod live_session;
 mod media;
 mod rules;
 mod submission;
@@ -19,6 +23,7 @@ use std::time::Instant;
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
+use shared::budgets::Budgets;
 use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, FormFields, json_response, no_store, read_form};
@@ -29,6 +34,8 @@ use webhooks::{DeliveryQueue, Subscriptions};
 
 use check::Completed;
 use compare::Comparison;
+use documents::Reader;
+use live_session::Requirement;
 use media::Ffmpeg;
 use rules::Thresholds;
 use view::SubmitView;
@@ -37,7 +44,10 @@ use view::SubmitView;
 pub struct State {
     backend: Backend,
     daily_limit: DailyLimit,
+    budgets: Budgets,
     thresholds: Thresholds,
+    liveness: Requirement,
+    reader: Reader,
     uploads: Uploads,
     ffmpeg: Ffmpeg,
     comparison: Comparison,
@@ -53,9 +63,12 @@ impl State {
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
         Ok(Self {
             daily_limit: DailyLimit::from_env(Quota::Checks, env)?,
+            budgets: Budgets::default(),
             thresholds: Thresholds::from_env(env)?,
+            liveness: Requirement::from_env(env)?,
+            reader: Reader::default(),
             uploads: Uploads::from_env(env).await?,
-            ffmpeg: Ffmpeg::from_env(env),
+            ffmpeg: Ffmpeg::from_env(env)?,
             comparison: Comparison::from_env(env).await?,
             subscriptions: Subscriptions::default(),
             queue: DeliveryQueue::from_env(env).await?,
@@ -67,7 +80,7 @@ impl State {
 /// Fields of the form.
 const FIELDS: FormFields = FormFields {
     texts: &["api_key", "user_identifier", "user_id", "user_email", "user_phone"],
-    files: &[("selfie_video", Media::Video), ("id_photo", Media::Image)],
+    files: &[("selfie_video", Media::Video), ("id_photo", Media::Image), ("id_photo_back", Media::Image)],
 };
 
 /// Answers a request.
@@ -76,7 +89,7 @@ const FIELDS: FormFields = FormFields {
 /// 400 for a missing key, field or file, and for media that cannot be decoded; 401; 403 for a credential that is neither a secret
 /// key nor a flow token, and for another person than a flow token's; 404 for a profile or an upload that is not the caller's; 409
 /// for a flow token once the profile is decided, and for an upload that cannot be used; 413; 415; 429 when the daily limit is
-/// reached; 500 when the faces could not be compared; 501 when the comparison or the bucket is not configured; PocketBase's and
+/// reached, or the partner's budget is used up; 500 when the faces could not be compared or the document could not be read; 501 when the comparison or the bucket is not configured; PocketBase's and
 /// AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let started = Instant::now();
@@ -84,13 +97,13 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let mut form = read_form(request, &FIELDS).await?;
     let caller = submission::authenticate(state, &headers, &form).await?;
     let (submission, attempts) = submission::parse(state, &caller, &form).await?;
-    let check = check::start(state, &caller, &submission, attempts, &form).await?;
-    let completed = check::process(state, &caller, &submission, &check, &mut form, started).await;
+    let (check, claim) = check::start(state, &caller, &submission, attempts, &mut form).await?;
+    let completed = check::process(state, &caller, &submission, &check, claim, &form, started).await;
     count(&completed);
     let Completed { result, deliveries } =
         completed.map_err(|error| error.with("check_id", submission.check_id.as_str()))?;
     state.queue.enqueue_all(&deliveries).await;
-    let view = SubmitView::new(&submission.check_id, &submission.user, &result, state.uploads.bucket()).await;
+    let view = SubmitView::new(&submission, &result, &form, state.uploads.bucket()).await;
     Ok(no_store(json_response(StatusCode::OK, &view)))
 }
 

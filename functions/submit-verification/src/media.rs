@@ -1,6 +1,8 @@
 //! Conversion of videos and photos to JPEG with ffmpeg. Each run of ffmpeg reads one local file and has limited time, memory and
-//! disk space.
+//! disk space; the runs of a check come one after the other.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,26 +10,56 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use rand::seq::IteratorRandom;
+use sha2::{Digest, Sha256};
 use shared::env::Env;
 use shared::file::{Content, File, Unreadable};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 /// Time limit of ffmpeg per file.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Limits of ffmpeg as `ulimit` takes them: address space in KiB, CPU time in s, file size in blocks of 512 B.
-const LIMITS: &str = "ulimit -v 2000000; ulimit -t 20; ulimit -f 40000; exec \"$0\" \"$@\"";
+/// Limits of ffmpeg as `ulimit` takes them: address space and stack in KiB, core dumps, CPU time in s, file size in blocks of 512 B.
+/// docs/decision-rules.md has the measured memory of hostile files.
+const LIMITS: &str =
+    "ulimit -v 880000; ulimit -s 1024; ulimit -c 0; ulimit -t 20; ulimit -f 40000; exec \"$0\" \"$@\"";
 
-/// The most pixels of a picture: 64 megapixels, as of high-resolution phone cameras. Decoded they take about 300 MB.
-const MAX_PIXELS: &str = "64000000";
+/// The most pixels of a photo: 64 megapixels, as of high-resolution phone cameras.
+const PHOTO_PIXELS: &str = "64000000";
 
-/// The most frames of a video that are compared.
-pub const FRAMES: usize = 3;
+/// The most pixels of a frame of a video: 4K has 8.9 megapixels.
+const FRAME_PIXELS: &str = "9500000";
 
-/// Length of the decoded part of a video, in seconds. One frame is extracted per second.
-const SECONDS: &str = "10";
+/// The most streams of a file. A HEIC photo of a phone has a stream for each of its tiles, and a video has two or three.
+const PHOTO_STREAMS: &str = "256";
+const VIDEO_STREAMS: &str = "32";
+
+/// Decoders that may run on a video.
+const VIDEO_DECODERS: &str = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,mpeg1video,mpeg2video,mjpeg,h263,msmpeg4,msmpeg4v2,msmpeg4v1,\
+                              wmv1,wmv2,wmv3,vc1,theora";
+
+/// Number of frames of a video that are compared.
+pub const FRAMES: usize = 5;
+
+/// Length of the examined part of a video, in seconds.
+const EXAMINED: f64 = 10.0;
+
+/// Time between two candidates for comparison, in seconds. One is taken at a random time in each window of this length.
+const WINDOW: f64 = 0.3;
+
+/// The shortest video, in seconds.
+const SHORTEST: f64 = 2.0;
+
+/// Time for which one frame counts towards the length of a video, in seconds. A picture that is shown for longer does not move.
+const STILL: f64 = 0.5;
+
+/// The least number of different frames of a video.
+const DIFFERENT_FRAMES: usize = 5;
+
+/// The most bytes of the list of frames. A line has about 90 bytes, and ffmpeg stops after 3,000 frames.
+const MAX_LIST: u64 = 1024 * 1024;
 
 /// The longest side of a photo, in pixels.
 const PHOTO_SIDE: u32 = 2_048;
@@ -47,12 +79,31 @@ pub enum MediaError {
     /// ffmpeg cannot decode the file within its limits.
     #[error("cannot be decoded: {0}")]
     Undecodable(String),
+    /// The video can be decoded, and is not one that can be judged.
+    #[error("{0}")]
+    Unsuitable(&'static str),
     /// The file cannot be read from storage.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// ffmpeg or the disk failed.
     #[error("media: {0}")]
     Failed(#[from] io::Error),
+}
+
+/// A decoded video.
+pub struct Video {
+    /// Five frames at random times, as JPEG, in order.
+    pub frames: Vec<Bytes>,
+    /// SHA-256 of the encoded pictures, which a change of the container or of metadata does not change.
+    pub digest: String,
+}
+
+/// A decoded photo.
+pub struct Photo {
+    /// The photo as JPEG, upright and without metadata.
+    pub jpeg: Bytes,
+    /// SHA-256 of the JPEG, which a change of metadata does not change.
+    pub digest: String,
 }
 
 /// Runs ffmpeg. Built once per execution environment.
@@ -62,88 +113,197 @@ pub struct Ffmpeg {
 
 impl Ffmpeg {
     /// Reads `FFMPEG_PATH`; `/opt/bin/ffmpeg` by default, its path in the Lambda layer. A missing file is detected by the first
-    /// request. Also deletes abandoned temporary folders.
-    pub fn from_env(env: &Env) -> Self {
-        delete_abandoned();
-        Self { path: env.get("FFMPEG_PATH").unwrap_or("/opt/bin/ffmpeg").into() }
-    }
-
-    /// At most three frames of a video as JPEG, evenly spread over its first ten seconds.
+    /// request. Also deletes abandoned temporary folders, and hides the secrets of this process from ffmpeg, which runs as the same user.
     ///
     /// # Errors
-    /// When the video has no frame or cannot be decoded or read, or ffmpeg or the disk fails.
-    pub async fn frames(&self, video: &File) -> Result<Vec<Bytes>, MediaError> {
+    /// When the process cannot be protected.
+    pub fn from_env(env: &Env) -> io::Result<Self> {
+        // A process that is not dumpable keeps its environment and memory in /proc to itself.
+        #[cfg(target_os = "linux")]
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
         delete_abandoned();
-        let folder = TempDir::with_prefix(PREFIX)?;
-        let input = save(video, folder.path()).await?;
-        // With rounding up, a video of less than a second has a frame as well.
-        let filter = format!("fps=1:round=up,{}", fit(FRAME_SIDE));
-        let output = ["-map", "0:v:0", "-t", SECONDS, "-vf", &filter, "-frames:v", SECONDS, "-f", "image2"];
-        self.run(video.file_type.media_type, &input, &output, &folder.path().join("frame%02d.jpg")).await?;
-        let mut names = Vec::new();
-        let mut entries = tokio::fs::read_dir(folder.path()).await?;
-        while let Some(entry) = entries.next_entry().await? {
-            names.extend(Some(entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "jpg")));
-        }
-        names.sort_unstable();
-        let mut frames = Vec::new();
-        for path in spread(&names) {
-            frames.push(Bytes::from(tokio::fs::read(path).await?));
-        }
-        if frames.is_empty() { Err(MediaError::Undecodable("no frame".to_owned())) } else { Ok(frames) }
+        Ok(Self { path: env.get("FFMPEG_PATH").unwrap_or("/opt/bin/ffmpeg").into() })
     }
 
-    /// A photo as JPEG of at most 2,048 pixels per side, without metadata.
+    /// Five frames of a video as JPEG, at random times within its first ten seconds. A time is chosen, and the frame that is shown then
+    /// is taken, so that what is judged is what a person would see, and nobody can foretell which frames are.
+    ///
+    /// # Errors
+    /// When the video cannot be decoded or read, is too short, does not move, or has several streams of pictures; when ffmpeg or the disk
+    /// fails.
+    pub async fn video(&self, video: &File) -> Result<Video, MediaError> {
+        delete_abandoned();
+        let folder = TempDir::with_prefix(PREFIX)?;
+        save(video, folder.path()).await?;
+        let times = random_times();
+        let (graph, candidates) = (graph(&times), times.len().to_string());
+        // One pass: the encoded pictures are hashed per stream; all frames go, tiny and grey, into a list of their times and hashes; those
+        // that are shown at the chosen times become JPEG files.
+        let before = ["-protocol_whitelist", "file,pipe", "-max_streams", VIDEO_STREAMS, "-threads", "2"];
+        let limits = ["-reinit_filter", "0", "-max_pixels", FRAME_PIXELS, "-codec_whitelist", VIDEO_DECODERS];
+        let streams = ["-filter_complex", &graph, "-map", "0:v", "-c", "copy", "-f", "streamhash", "-hash", "sha256"];
+        let all = ["-y", "streams", "-map", "[all]", "-fps_mode", "passthrough", "-enc_time_base", "filter"];
+        let list = ["-c:v", "rawvideo", "-f", "framehash", "-hash", "murmur3", "pipe:1"];
+        let chosen = ["-map", "[chosen]", "-fps_mode", "passthrough", "-frames:v", &candidates, "-c:v", "mjpeg"];
+        let jpeg = ["-q:v", "3", "-threads", "1", "-map_metadata", "-1", "-f", "image2", "frame%02d.jpg"];
+        let how = [&streams[..], &all, &list, &chosen, &jpeg].concat();
+        let list = self.run(video, folder.path(), &[before, limits].concat(), &how).await?;
+        let streams = tokio::fs::read_to_string(folder.path().join("streams")).await?;
+        let digest = only_stream(&streams)?;
+        judge(&String::from_utf8_lossy(&list))?;
+        let mut paths = Vec::new();
+        let mut entries = tokio::fs::read_dir(folder.path()).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            paths.extend(Some(entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "jpg")));
+        }
+        let mut chosen = paths.into_iter().sample(&mut rand::rng(), FRAMES);
+        chosen.sort_unstable();
+        let mut frames = Vec::new();
+        for path in chosen {
+            frames.push(Bytes::from(tokio::fs::read(path).await?));
+        }
+        if frames.len() < FRAMES { Err(TOO_SHORT) } else { Ok(Video { frames, digest }) }
+    }
+
+    /// A photo as JPEG of at most 2,048 pixels per side.
     ///
     /// # Errors
     /// When the photo cannot be decoded or read, or ffmpeg or the disk fails.
-    pub async fn photo(&self, photo: &File) -> Result<Bytes, MediaError> {
+    pub async fn photo(&self, photo: &File) -> Result<Photo, MediaError> {
         let folder = TempDir::with_prefix(PREFIX)?;
-        let input = save(photo, folder.path()).await?;
-        let path = folder.path().join("photo.jpg");
-        let one = ["-frames:v", "1", "-f", "image2", "-update", "1"];
-        // Phones store HEIC photos as tiles, which ffmpeg presents as a stream group. A HEIC photo without tiles has no group.
+        save(photo, folder.path()).await?;
+        let media_type = photo.file_type.media_type;
+        let one_thread = ["-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "1"];
+        let limits = ["-protocol_whitelist", "file", "-max_streams", PHOTO_STREAMS, "-max_pixels", PHOTO_PIXELS];
+        let before = [&one_thread[..], &limits, &["-codec_whitelist", decoders_of(media_type)]].concat();
+        let jpeg = ["-map_metadata", "-1", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-threads", "1"];
+        let convert = async |source: [&str; 4]| {
+            let how = [&source[..], &jpeg, &["-f", "image2", "-update", "1", "-y", "photo.jpg"]].concat();
+            self.run(photo, folder.path(), &before, &how).await
+        };
         let fit = fit(PHOTO_SIDE);
         let group = format!("[0:g:0]{fit}[picture]");
-        let whole = [&["-filter_complex", &group, "-map", "[picture]"][..], &one].concat();
-        let plain = [&["-map", "0:v:0", "-vf", &fit][..], &one].concat();
-        let is_group = photo.file_type.media_type == "image/heif"
-            && self.run(photo.file_type.media_type, &input, &whole, &path).await.is_ok();
-        if !is_group {
-            self.run(photo.file_type.media_type, &input, &plain, &path).await?;
+        // Phones store HEIC photos as tiles, which ffmpeg presents as a stream group. A photo without tiles has no group.
+        let may_have_tiles = matches!(media_type, "image/heif" | "image/avif");
+        if !may_have_tiles || convert(["-filter_complex", &group, "-map", "[picture]"]).await.is_err() {
+            convert(["-map", "0:v:0", "-vf", &fit]).await?;
         }
-        match tokio::fs::read(path).await {
-            Ok(bytes) if !bytes.is_empty() => Ok(bytes.into()),
+        match tokio::fs::read(folder.path().join("photo.jpg")).await {
+            Ok(bytes) if !bytes.is_empty() => Ok(Photo { digest: hex(&Sha256::digest(&bytes)), jpeg: bytes.into() }),
             _ => Err(MediaError::Undecodable("no picture".to_owned())),
         }
     }
 
-    /// Runs ffmpeg on one file, with limits.
-    async fn run(&self, media_type: &str, input: &Path, how: &[&str], output: &Path) -> Result<(), MediaError> {
-        let format = format_of(media_type).ok_or_else(|| MediaError::Undecodable("an unknown type".to_owned()))?;
+    /// Runs ffmpeg on the saved file in a folder, with limits, and returns what it wrote to its standard output.
+    async fn run(
+        &self,
+        file: &File,
+        folder: &Path,
+        before: &[&str],
+        how: &[&str],
+    ) -> Result<Vec<u8>, MediaError> {
+        let format = format_of(file.file_type.media_type).ok_or_else(|| MediaError::Undecodable("an unknown type".to_owned()))?;
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", LIMITS]).arg(&self.path);
-        command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "2"]);
+        command.args(["-c", LIMITS]).arg(&self.path).args(["-nostdin", "-hide_banner", "-loglevel", "quiet"]);
         // The detected format is given, so that ffmpeg does not read a playlist or script as a video. Only local files are allowed,
         // so that ffmpeg fetches nothing.
-        command.args(["-protocol_whitelist", "file", "-max_pixels", MAX_PIXELS, "-f", format, "-i"]);
-        command.arg(format!("file:{}", input.display()));
-        command.args(["-map_metadata", "-1", "-pix_fmt", "yuvj420p", "-q:v", "3", "-threads", "2"]);
-        command.args(how).arg("-y").arg(output);
-        // ffmpeg gets no environment variables, which include secrets.
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let ended = match tokio::time::timeout(TIMEOUT, command.output()).await {
+        command.args(before).args(["-f", format, "-i", "file:input"]).args(how).current_dir(folder);
+        // ffmpeg gets no environment variables of this process, which include secrets. Its messages can repeat metadata of the file.
+        command.env_clear().env("MALLOC_ARENA_MAX", "2");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let run = async {
+            let mut child = command.spawn()?;
+            let mut written = Vec::new();
+            if let Some(stdout) = child.stdout.take() {
+                // ffmpeg ends when the rest cannot be written.
+                stdout.take(MAX_LIST).read_to_end(&mut written).await?;
+            }
+            Ok::<_, io::Error>((child.wait().await?, written))
+        };
+        let (status, written) = match tokio::time::timeout(TIMEOUT, run).await {
             Ok(ended) => ended?,
             Err(_) => return Err(MediaError::Undecodable(format!("not done in {} s", TIMEOUT.as_secs()))),
         };
-        match ended.status.code() {
-            Some(0) => Ok(()),
+        match status.code() {
+            Some(0) => Ok(written),
             // The shell's exit codes for a command that is missing or not executable.
             Some(126 | 127) => Err(io::Error::other("FFMPEG_PATH cannot be run").into()),
-            // ffmpeg's messages can repeat metadata of the file.
             code => Err(MediaError::Undecodable(format!("ffmpeg ended with {code:?}"))),
         }
     }
+}
+
+const TOO_SHORT: MediaError = MediaError::Unsuitable("must be a video of at least 2 seconds; record it again");
+
+/// A random time in each window of the examined part, in seconds.
+fn random_times() -> Vec<f64> {
+    let windows = (0..).map(|window| f64::from(window) * WINDOW).take_while(|start| start + WINDOW <= EXAMINED);
+    windows.map(|start| start + rand::random::<f64>() * WINDOW).collect()
+}
+
+/// Filter graph that lists all frames and chooses those that are shown at these times.
+///
+/// Times that jump beyond the examined part end the video. The time of a frame on the second path is the number of chosen times that have
+/// passed when it appears, so that one frame per second is the one that is shown at each chosen time.
+fn graph(times: &[f64]) -> String {
+    let mut passed = String::new();
+    for (place, time) in times.iter().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = write!(passed, "{}gt(T,{time:.6})", if place == 0 { "" } else { "+" });
+    }
+    let fit = fit(FRAME_SIDE);
+    format!(
+        "[0:v:0]settb=1/1000000,setpts='if(gte(PREV_OUTPTS,10000000),20000000,min(PTS-STARTPTS,10000000))',trim=end=15,\
+         trim=end_frame=3000,split[a][b];[a]scale=32:32:flags=area,format=gray[all];\
+         [b]setpts='({passed})/TB',fps=1:start_time=0,{fit}[chosen]"
+    )
+}
+
+/// Hash of the only stream of pictures, in ffmpeg's list of streams (`0,v,SHA256=…`).
+fn only_stream(list: &str) -> Result<String, MediaError> {
+    let mut hashes = list.lines().filter_map(|line| line.rsplit_once('=').map(|(_, hash)| hash.trim().to_owned()));
+    match (hashes.next(), hashes.next()) {
+        (Some(hash), None) => Ok(hash),
+        (None, _) => Err(MediaError::Undecodable("no pictures".to_owned())),
+        // A player may show another stream than the one that is examined.
+        _ => Err(MediaError::Unsuitable("must have one stream of pictures; record it again")),
+    }
+}
+
+/// Checks the list of frames (ffmpeg's framehash: stream, decoding time, time, duration, size, hash): a video must be long enough, and
+/// move.
+fn judge(list: &str) -> Result<(), MediaError> {
+    let mut unit = 1.0;
+    let mut frames: Vec<(f64, f64, &str)> = Vec::new();
+    for line in list.lines() {
+        if let Some(ratio) = line.strip_prefix("#tb 0:") {
+            let (part, whole) = ratio.trim().split_once('/').unwrap_or(("1", "1"));
+            let (part, whole): (f64, f64) = (part.parse().unwrap_or(1.0), whole.parse().unwrap_or(1.0));
+            unit = part / whole;
+        } else if !line.starts_with('#') {
+            let mut columns = line.split(',').map(str::trim).skip(2);
+            let mut seconds = || columns.next()?.parse::<f64>().ok().map(|ticks| ticks * unit);
+            let (Some(at), Some(duration)) = (seconds(), seconds()) else { continue };
+            frames.extend(columns.nth(1).map(|hash| (at, duration, hash)));
+        }
+    }
+    let end = frames.last().map_or(0.0, |(at, duration, _)| (at + duration).min(EXAMINED));
+    frames.retain(|(at, ..)| *at < EXAMINED);
+    let ends = frames.iter().skip(1).map(|(at, ..)| *at).chain([end]);
+    let moving: f64 = frames.iter().zip(ends).map(|((at, ..), end)| (end - at).clamp(0.0, STILL)).sum();
+    let different: HashSet<_> = frames.iter().map(|(.., hash)| *hash).collect();
+    // A tenth less, since a recording of two seconds ends a frame earlier.
+    if moving < SHORTEST - 0.1 {
+        return Err(TOO_SHORT);
+    }
+    if different.len() < DIFFERENT_FRAMES {
+        return Err(MediaError::Unsuitable("must be a video of a person who moves, and not a still picture"));
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Deletes temporary folders of killed processes. Lambda may keep the disk for the next process.
@@ -159,9 +319,8 @@ fn delete_abandoned() {
 }
 
 /// Saves a file to disk, since a video does not fit into the function's memory.
-async fn save(file: &File, folder: &Path) -> Result<PathBuf, MediaError> {
-    let path = folder.join("input");
-    let mut saved = tokio::fs::File::create(&path).await?;
+async fn save(file: &File, folder: &Path) -> Result<(), MediaError> {
+    let mut saved = tokio::fs::File::create(folder.join("input")).await?;
     match &file.content {
         Content::Inline(bytes) => saved.write_all(bytes).await?,
         Content::Stored(stored) => {
@@ -172,23 +331,15 @@ async fn save(file: &File, folder: &Path) -> Result<PathBuf, MediaError> {
         }
     }
     saved.flush().await?;
-    Ok(path)
+    Ok(())
 }
 
 /// ffmpeg filter that shrinks a picture to fit into a square.
 fn fit(side: u32) -> String {
-    format!("scale='min({side},iw)':'min({side},ih)':force_original_aspect_ratio=decrease")
+    format!("scale='min({side},iw)':'min({side},ih)':force_original_aspect_ratio=decrease,format=yuvj420p")
 }
 
-/// At most three evenly spread paths, including the first and the last.
-fn spread(paths: &[PathBuf]) -> Vec<&PathBuf> {
-    let last = paths.len().saturating_sub(1);
-    let mut places: Vec<_> = (0..FRAMES).map(|part| part * last / (FRAMES - 1)).collect();
-    places.dedup();
-    places.into_iter().filter_map(|place| paths.get(place)).collect()
-}
-
-/// ffmpeg's format name for a media type of [`shared::file::Media`].
+/// ffmpeg's name of the container format of a media type of [`shared::file::Media`].
 fn format_of(media_type: &str) -> Option<&'static str> {
     Some(match media_type {
         "image/jpeg" => "jpeg_pipe",
@@ -197,12 +348,28 @@ fn format_of(media_type: &str) -> Option<&'static str> {
         "image/gif" => "gif",
         "image/bmp" => "bmp_pipe",
         "image/tiff" => "tiff_pipe",
-        "image/heif" | "image/avif" | "video/mp4" | "video/x-m4v" | "video/quicktime" => "mov",
+        "image/heif" | "image/avif" | "video/mp4" | "video/x-m4v" | "video/quicktime" | "video/3gpp" => "mov",
         "video/webm" | "video/x-matroska" => "matroska",
         "video/mpeg" => "mpeg",
         "video/x-msvideo" => "avi",
+        "video/x-ms-wmv" => "asf",
+        "video/ogg" => "ogg",
         _ => return None,
     })
+}
+
+/// Decoders that may run on a photo of a media type.
+fn decoders_of(media_type: &str) -> &'static str {
+    match media_type {
+        "image/jpeg" => "mjpeg",
+        "image/png" => "png",
+        "image/webp" => "webp",
+        "image/gif" => "gif",
+        "image/bmp" => "bmp",
+        "image/tiff" => "tiff,mjpeg",
+        "image/avif" => "libdav1d,av1",
+        _ => "hevc,mjpeg",
+    }
 }
 
 #[cfg(test)]
@@ -230,16 +397,34 @@ mod tests {
         assert!(!left.path().exists() && used.path().exists());
     }
 
+    /// A list of frames, one per `every` milliseconds, with `different` hashes.
+    fn list(frames: usize, every: usize, different: usize) -> String {
+        let lines = (0..frames).map(|n| format!("0, {0}, {0}, {every}, 1024, {1:08x}\n", n * every, n % different));
+        format!("#format: frame checksums\n#tb 0: 1/1000\n{}", lines.collect::<String>())
+    }
+
     #[test]
-    fn frames_are_spread_evenly() {
-        let of = |count: usize| {
-            let paths: Vec<_> = (0..count).map(|place| PathBuf::from(place.to_string())).collect();
-            spread(&paths).into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
-        };
-        assert_eq!(of(0), Vec::<String>::new());
-        assert_eq!(of(1), ["0"]);
-        assert_eq!(of(2), ["0", "1"]);
-        assert_eq!(of(5), ["0", "2", "4"]);
-        assert_eq!(of(10), ["0", "4", "9"]);
+    fn a_video_must_be_long_enough_and_move() {
+        assert!(judge(&list(60, 33, 60)).is_ok());
+        assert!(matches!(judge(&list(10, 33, 10)), Err(MediaError::Unsuitable(reason)) if reason.contains("2 seconds")));
+        assert!(matches!(judge(&list(60, 33, 4)), Err(MediaError::Unsuitable(reason)) if reason.contains("moves")));
+        // One picture that is shown for nine seconds is no longer than half a second.
+        assert!(matches!(judge(&list(1, 9_000, 1)), Err(MediaError::Unsuitable(_))));
+        assert!(matches!(judge(""), Err(MediaError::Unsuitable(_))));
+    }
+
+    #[test]
+    fn one_stream_of_pictures_is_accepted() {
+        assert_eq!(only_stream("0,v,SHA256=abc\n").unwrap(), "abc");
+        assert!(only_stream("0,v,SHA256=abc\n1,v,SHA256=def\n").is_err());
+        assert!(only_stream("").is_err());
+    }
+
+    #[test]
+    fn times_are_random_and_cover_the_examined_part() {
+        let (one, other) = (random_times(), random_times());
+        assert_eq!(one.len(), 33);
+        assert!(one.is_sorted() && one.iter().all(|time| (0.0..EXAMINED).contains(time)));
+        assert_ne!(one, other);
     }
 }

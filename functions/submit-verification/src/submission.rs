@@ -1,12 +1,13 @@
 //! Submissions: authentication of the caller, and the person and profile of the check.
 
+use futures_util::future::try_join;
 use lambda_http::http::{HeaderMap, StatusCode};
 use shared::auth::{self, Caller, Scope};
 use shared::http::{ApiError, Form, credentials, verif};
-use shared::pocketbase::records::NewProfile;
+use shared::pocketbase::records::{Charge, EvidenceOwner, NewProfile, ProfileOverview};
 use shared::profiles::{self, Attempts};
 use shared::runtime::Backend;
-use shared::types::{RecordId, Team, Text, UserId};
+use shared::types::{Budget, Origin, RecordId, Text, UserId};
 use uuid::Uuid;
 
 use crate::State;
@@ -17,10 +18,24 @@ pub struct Submission {
     pub check_id: String,
     /// The partner's identifier of the person.
     pub user: UserId,
-    /// The profile of the person.
-    pub profile: RecordId,
-    /// The profile's team.
-    pub team: Option<Team>,
+    /// Who opened the link.
+    pub origin: Origin,
+    /// The profile of the person, as it was when the check started.
+    pub profile: ProfileOverview,
+    /// The charge for the check.
+    pub charge: Charge,
+}
+
+impl Submission {
+    /// Id of the profile.
+    pub fn profile_id(&self) -> &RecordId {
+        &self.profile.id
+    }
+
+    /// The person, as an owner of evidence.
+    pub fn owner(&self) -> EvidenceOwner {
+        EvidenceOwner::new(&self.profile.id, self.user.as_str())
+    }
 }
 
 /// Authenticates the caller: a flow token as bearer, or a secret key in the header or the form.
@@ -53,10 +68,23 @@ pub async fn parse(state: &State, caller: &Caller, form: &Form) -> Result<(Submi
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "Both selfie video and ID photo are required")
             .with("missing", missing));
     }
-    match caller.flow_profile() {
-        Some(profile) => by_flow_token(state, caller, profile, user).await.map(|(one, left)| (one, Some(left))),
-        None => by_key(state, caller, user.ok_or_else(missing_user)?, form).await.map(|one| (one, None)),
-    }
+    let charge = async {
+        let charge = state.budgets.charge(&state.backend.pocketbase, caller, Budget::Checks, 1).await;
+        charge.map_err(ApiError::from)
+    };
+    let profile = async {
+        match caller.flow_profile() {
+            Some(profile) => by_flow_token(state, caller, profile, user).await,
+            None => by_key(state, caller, user.ok_or_else(missing_user)?, form).await,
+        }
+    };
+    let (charge, (profile, user)) = try_join(charge, profile).await?;
+    let attempts = match caller.is_flow() {
+        true => Some(state.daily_limit.attempts(&profile)?),
+        false => None,
+    };
+    let check_id = Uuid::new_v4().to_string();
+    Ok((Submission { check_id, user, origin: caller.origin(), profile, charge }, attempts))
 }
 
 async fn by_flow_token(
@@ -64,30 +92,29 @@ async fn by_flow_token(
     caller: &Caller,
     profile: &RecordId,
     user: Option<UserId>,
-) -> Result<(Submission, Attempts), ApiError> {
+) -> Result<(ProfileOverview, UserId), ApiError> {
     let profile = profiles::load_open(&state.backend.pocketbase, profile, caller).await?;
-    let own: Option<UserId> = profile.user_id.parse().ok();
+    let own = UserId::of_record(&profile.user_id);
     if user.is_some() && user != own {
         return Err(ApiError::from(auth::Error::InsufficientScope(Scope::VerificationHistoryWrite))
             .with("field", "user_identifier")
             .message("A flow token is one person's, and user_identifier names another"));
     }
-    let attempts = state.daily_limit.attempts(&profile)?;
-    let submission = Submission {
-        check_id: Uuid::new_v4().to_string(),
-        user: own.ok_or_else(missing_user)?,
-        profile: profile.id,
-        team: profile.team,
-    };
-    Ok((submission, attempts))
+    Ok((profile, own.ok_or_else(missing_user)?))
 }
 
-async fn by_key(state: &State, caller: &Caller, user: UserId, form: &Form) -> Result<Submission, ApiError> {
+async fn by_key(
+    state: &State,
+    caller: &Caller,
+    user: UserId,
+    form: &Form,
+) -> Result<(ProfileOverview, UserId), ApiError> {
+    let pocketbase = &state.backend.pocketbase;
+    let (email, phone_number) = (form.get("user_email")?, form.get("user_phone")?);
     let team = caller.own_team().cloned();
-    let (email, phone) = (form.get("user_email")?, form.get("user_phone")?);
-    let profile = NewProfile::of_user(team.clone(), user.clone(), email, phone);
-    let profile = state.backend.pocketbase.create_profile(&profile).await?.into_id();
-    Ok(Submission { check_id: Uuid::new_v4().to_string(), user, profile, team })
+    let profile = NewProfile { email, phone_number, ..NewProfile::of_user(team, user.clone()) };
+    let id = pocketbase.create_profile(&profile, None).await?.into_id();
+    Ok((profiles::load(pocketbase, &id, caller).await?, user))
 }
 
 fn missing_user() -> ApiError {

@@ -6,20 +6,22 @@
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, Response};
 use serde::Serialize;
+use serde_json::Value;
 use shared::auth::{self, Scope};
 use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, success};
 use shared::pocketbase::RecordFile;
 use shared::pocketbase::records::{ProfileChanges, ProfileRecord};
-use shared::profiles;
+use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
-use shared::types::RecordId;
+use shared::types::{RecordId, Text};
 use storage::{CopyPurpose, Uploads};
 
 /// State built once per execution environment.
 pub struct State {
     backend: Backend,
+    daily_limit: DailyLimit,
     uploads: Uploads,
 }
 
@@ -29,7 +31,11 @@ impl State {
     /// # Errors
     /// When a setting is missing or malformed.
     pub async fn from_env(env: &Env) -> Result<Self, StartError> {
-        Ok(Self { uploads: Uploads::from_env(env).await?, backend: Backend::from_env(env).await? })
+        Ok(Self {
+            daily_limit: DailyLimit::from_env(Quota::Updates, env)?,
+            uploads: Uploads::from_env(env).await?,
+            backend: Backend::from_env(env).await?,
+        })
     }
 }
 
@@ -77,7 +83,8 @@ struct ProfileView<'a> {
 /// # Errors
 /// 400 for a bad field, a bad file, or nothing to update; 401; 403 for a missing scope, another profile than a flow token's,
 /// or a field that a flow token may not set; 404; 409 for a flow token once the profile is decided, for a flow token that names
-/// another profile's liveness session, and for an upload that cannot be used; 413; 415; PocketBase's and AWS's failures.
+/// another profile's liveness session, and for an upload that cannot be used; 413; 415; 429 when the daily
+/// limit of changes by flow token is reached; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let Backend { authenticator, pocketbase } = &state.backend;
     let id = path_parameter(&request, "id");
@@ -97,7 +104,11 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
             .message("Send at least one field or file to change"));
     }
     let mut changes = changes(&form)?;
-    profiles::load_open(pocketbase, &id, &caller).await?;
+    let profile = profiles::load_open(pocketbase, &id, &caller).await?;
+    let attempts = match caller.is_flow() {
+        true => Some(state.daily_limit.attempts(&profile)?),
+        false => None,
+    };
     if let (Some(own), Some(session)) = (caller.flow_profile(), &changes.face_liveness_session_id) {
         let session_id = session.as_str().parse().ok();
         let session = match &session_id {
@@ -111,16 +122,23 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let purpose = CopyPurpose::Transient;
     let claim = state.uploads.claim(pocketbase, authenticator, &caller, Some(&id), purpose, &mut form).await?;
     changes.files = form.files.into_iter().map(|(field, file)| (field, RecordFile::Sent(file))).collect();
-    let record = pocketbase.update_profile(&id, caller.writer(), &changes, &claim.uses).await;
-    let record = state.uploads.finish(claim, record).await;
-    let record = record.map_err(|error| profiles::Error::of_write(error, caller.writer()))?;
+    let update = async |attempt: Option<String>| {
+        pocketbase.update_profile(&id, caller.writer(), &changes, &claim.uses, attempt.as_deref()).await
+    };
+    let record = match attempts {
+        Some(attempts) => attempts.store(|attempt| update(Some(attempt))).await,
+        None => update(None).await.map_err(profiles::Error::from),
+    };
+    let record = state.uploads.finish(claim, record).await?;
     Ok(success(StatusCode::OK, Some("Record updated successfully"), ProfileView::from(&record)))
 }
 
 /// Changes in the text fields of a form.
 fn changes(form: &Form) -> Result<ProfileChanges, ApiError> {
+    let verification_status = form.get("verification_status")?;
     Ok(ProfileChanges {
-        verification_status: form.get("verification_status")?,
+        decided_by: verification_status.map(|_| ""),
+        verification_status,
         document_type: form.get("document_type")?,
         document_number: form.get("document_number")?,
         document_name: form.get("document_name")?,
@@ -128,9 +146,17 @@ fn changes(form: &Form) -> Result<ProfileChanges, ApiError> {
         face_liveness_session_id: form.get("face_liveness_session_id")?,
         face_liveness_confidence: form.get("face_liveness_confidence")?,
         face_liveness_status: form.get("face_liveness_status")?,
-        face_liveness_result: form.get_json("face_liveness_result")?,
+        face_liveness_result: liveness_result(form)?,
         files: Vec::new(),
     })
+}
+
+/// The full result of Face Liveness: JSON, or a plain text.
+fn liveness_result(form: &Form) -> Result<Option<Value>, ApiError> {
+    match form.get_json("face_liveness_result") {
+        Ok(result) => Ok(result),
+        Err(_) => Ok(form.get::<Text<5000>>("face_liveness_result")?.map(|text| Value::from(text.as_str()))),
+    }
 }
 
 impl<'a> From<&'a ProfileRecord> for ProfileView<'a> {

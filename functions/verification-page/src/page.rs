@@ -34,6 +34,10 @@ pub enum Problem {
     Expired,
     Decided,
     NotFound,
+    /// The partner's links must be signed, and this one is not, or wrongly.
+    Unsigned,
+    /// The partner's budget of new people is used up for today.
+    UsedUp,
 }
 
 /// Properties of a page.
@@ -68,7 +72,7 @@ impl Page<'_> {
             "problem": null,
             "language": language,
             "partner": branding.map(|branding| json!({ "name": branding.name, "logo": theme.logo })),
-            "limits": { "selfie_video": Media::Video.max_size(), "id_photo": Media::Image.max_size() },
+            "limits": { "selfie_video": Media::Video.max_size(), "id_photo": Media::Image.max_size(), "id_photo_back": Media::Image.max_size() },
             "retentionDays": self.retention_days,
             "uploadPath": "/api/uploads",
             "submitPath": "/verif/submit",

@@ -1,7 +1,7 @@
 //! API keys: the static keys of `VALID_API_KEYS`, and the keys of partners, whose hashes PocketBase stores.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
@@ -88,7 +88,8 @@ impl ApiKeys {
             return Ok(caller);
         }
         let partner = pocketbase.partner_by_key_hash(&hex(&hash)).await?.ok_or(Error::InvalidKey)?;
-        let caller = caller(partner.kind, Teams::Only(partner.team), Some(partner.id.to_string()));
+        let mut caller = caller(partner.kind, Teams::Only(partner.team), Some(partner.id.to_string()));
+        caller.settings = Some(Arc::new(partner.settings));
         self.cache(hash, caller.clone());
         Ok(caller)
     }
@@ -113,7 +114,7 @@ fn caller(key: KeyKind, teams: Teams, partner_id: Option<String>) -> Caller {
         KeyKind::Secret => (Kind::SecretKey, Scope::OF_SECRET_KEYS),
         KeyKind::Publishable => (Kind::PublishableKey, &[][..]),
     };
-    Caller { kind, scopes: scopes.to_vec(), teams, subject: String::new(), client_id: None, partner_id }
+    Caller { kind, scopes: scopes.to_vec(), teams, subject: String::new(), client_id: None, partner_id, settings: None }
 }
 
 #[cfg(test)]

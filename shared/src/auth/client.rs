@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use super::jwt::Jwt;
-use super::{Error, Scope};
+use super::{Error, Scope, is_same_secret};
 use crate::env::{ConfigError, Env};
 use crate::types::Team;
 
@@ -30,11 +30,25 @@ pub struct TokenClient {
     pub scopes: Vec<Scope>,
 }
 
+impl TokenClient {
+    /// Whether this client has the secret of another one, and whatever else that one sets.
+    fn agrees_with(&self, other: &Self) -> bool {
+        let has_scopes = other.scopes.is_empty()
+            || (self.scopes.len() == other.scopes.len()
+                && other.scopes.iter().all(|scope| self.scopes.contains(scope)));
+        is_same_secret(&self.client_secret, &other.client_secret)
+            && has_scopes
+            && (other.partner_id.is_none() || self.partner_id == other.partner_id)
+            && (other.team_id.is_none() || self.team_id == other.team_id)
+    }
+}
+
 /// Settings of token clients.
 #[derive(Clone)]
 pub struct TokenClientSettings {
     /// `JWT_CLIENTS_JSON`, an array, followed by the single client of `JWT_CLIENT_ID`, `JWT_CLIENT_SECRET`,
-    /// `JWT_CLIENT_SCOPES`, `JWT_CLIENT_PARTNER_ID` and `JWT_CLIENT_TEAM_ID`. Empty when neither is set.
+    /// `JWT_CLIENT_SCOPES`, `JWT_CLIENT_PARTNER_ID` and `JWT_CLIENT_TEAM_ID`. Empty when neither is set. The single client may be one of
+    /// the array too, if the two agree; the array's is then used.
     pub clients: Vec<TokenClient>,
 }
 
@@ -59,7 +73,7 @@ impl TokenClientSettings {
         if let Some(client_id) = env.get("JWT_CLIENT_ID") {
             let scopes = env.get("JWT_CLIENT_SCOPES").unwrap_or_default().split([' ', ',']);
             let unknown_scope = || ConfigError::malformed("JWT_CLIENT_SCOPES", "names an unknown scope");
-            clients.push(TokenClient {
+            let single = TokenClient {
                 client_id: client_id.to_owned(),
                 client_secret: env.require("JWT_CLIENT_SECRET")?.to_owned(),
                 partner_id: env.get_owned("JWT_CLIENT_PARTNER_ID"),
@@ -69,7 +83,14 @@ impl TokenClientSettings {
                     .filter(|scope| !scope.is_empty())
                     .map(|scope| scope.parse().map_err(|()| unknown_scope()))
                     .collect::<Result<_, _>>()?,
-            });
+            };
+            match clients.iter().find(|client| client.client_id == single.client_id) {
+                None => clients.push(single),
+                Some(listed) if listed.agrees_with(&single) => {}
+                Some(_) => {
+                    return Err(ConfigError::malformed(JSON, "has another client of the name that JWT_CLIENT_ID gives"));
+                }
+            }
         }
         let mut names: Vec<_> = clients.iter().map(|client| client.client_id.as_str()).collect();
         names.sort_unstable();
@@ -113,6 +134,22 @@ impl TokenIssuer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_single_client_may_be_listed_too_if_both_agree() {
+        let listed = r#"[{"client_id":"a","client_secret":"hush","team_id":"t","scopes":["health:read"]}]"#;
+        let clients = |own: &[(&str, &str)]| {
+            let all = [("JWT_CLIENTS_JSON", listed), ("JWT_CLIENT_ID", "a")].into_iter().chain(own.iter().copied());
+            let env: Env = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            TokenClientSettings::from_env(&env).map(|settings| settings.clients.len())
+        };
+        let same = ("JWT_CLIENT_SECRET", "hush");
+        assert_eq!(clients(&[same]).ok(), Some(1));
+        assert_eq!(clients(&[same, ("JWT_CLIENT_SCOPES", "health:read"), ("JWT_CLIENT_TEAM_ID", "t")]).ok(), Some(1));
+        assert!(clients(&[("JWT_CLIENT_SECRET", "other")]).is_err());
+        assert!(clients(&[same, ("JWT_CLIENT_SCOPES", "settings:read")]).is_err());
+        assert!(clients(&[same, ("JWT_CLIENT_TEAM_ID", "u")]).is_err());
+    }
 
     #[test]
     fn malformed_clients_are_refused_without_showing_a_secret() {

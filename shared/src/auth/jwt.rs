@@ -2,13 +2,16 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Caller, Error, Kind, Scope, TokenClient};
 use crate::env::{ConfigError, Env};
-use crate::types::{RecordId, Team, Teams};
+use crate::types::{Origin, RecordId, Team, Teams};
 
 /// The longest token that is parsed, in bytes. Tokens issued here are below 1 kB; API Gateway accepts 10 kB of headers.
 const MAX_TOKEN: usize = 8 * 1024;
@@ -78,6 +81,8 @@ struct Issued<'a> {
     profile_id: Option<&'a RecordId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_use: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
 }
 
 /// Claims of presented tokens. Other issuers that share the secret may have issued them.
@@ -94,6 +99,8 @@ struct Presented {
     all_teams: bool,
     profile_id: Option<RecordId>,
     token_use: Option<String>,
+    /// Absent in flow tokens of earlier versions.
+    origin: Option<Origin>,
 }
 
 /// Signs and verifies tokens.
@@ -147,6 +154,9 @@ impl Jwt {
         if token.is_empty() || token.len() > MAX_TOKEN {
             return Err(Error::InvalidToken);
         }
+        if has_critical_extensions(token) {
+            return Err(Error::InvalidToken);
+        }
         let claims = self.claims_of(token)?;
         let named = claims.scope.iter().flat_map(|scope| scope.split(' '));
         let listed = claims.scopes.iter().flatten().map(String::as_str);
@@ -156,7 +166,7 @@ impl Jwt {
         let (kind, teams) = match (claims.token_use.as_deref(), claims.profile_id) {
             (Some("flow"), Some(profile)) => {
                 scopes.retain(|scope| Scope::OF_FLOW_TOKENS.contains(scope));
-                (Kind::Flow(profile), teams)
+                (Kind::Flow(profile, claims.origin.unwrap_or(Origin::Backend)), teams)
             }
             (Some("flow"), None) | (_, Some(_)) => return Err(Error::InvalidToken),
             _ => (Kind::Machine, teams),
@@ -168,6 +178,7 @@ impl Jwt {
             subject: claims.sub,
             client_id: claims.client_id,
             partner_id: claims.partner_id,
+            settings: None,
         })
     }
 
@@ -217,15 +228,18 @@ impl Jwt {
         profile: &RecordId,
         team: Option<&Team>,
         creator: &Caller,
-        scopes: &[Scope],
+        origin: Origin,
         now: SystemTime,
     ) -> Result<String, jsonwebtoken::errors::Error> {
+        // The tokens of links to the hosted page open only that page, and read nothing about the person.
+        let scopes = if origin == Origin::Backend { Scope::OF_FLOW_TOKENS } else { Scope::OF_PAGE_TOKENS };
         let claims = Issued {
             client_id: creator.client_id.as_deref(),
             partner_id: creator.partner_id.as_deref(),
             team_id: team,
             profile_id: Some(profile),
             token_use: Some("flow"),
+            origin: Some(origin),
             ..self.claims(profile.as_str(), scopes, now, self.settings.flow_ttl)
         };
         self.sign(&claims)
@@ -248,12 +262,21 @@ impl Jwt {
             all_teams: false,
             profile_id: None,
             token_use: None,
+            origin: None,
         }
     }
 
     fn sign(&self, claims: &Issued<'_>) -> Result<String, jsonwebtoken::errors::Error> {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.signing)
     }
+}
+
+/// Whether the header of a token lists extensions that must be understood (RFC 7515, 4.1.11). None is understood here. A header that
+/// cannot be read is left to the library.
+fn has_critical_extensions(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    let header: Option<Map<String, Value>> = header.and_then(|header| serde_json::from_slice(&header).ok());
+    header.is_some_and(|header| header.contains_key("crit"))
 }
 
 #[cfg(test)]

@@ -7,18 +7,22 @@ mod api_key;
 mod client;
 mod error;
 mod jwt;
+mod link;
 mod scope;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use api_key::{KEY_PREFIX_PUBLISHABLE, KEY_PREFIX_SECRET, hash_api_key, is_same_secret};
 pub use client::{TokenClient, TokenClientSettings, TokenIssuer};
 pub use error::Error;
+pub use link::{LinkError, sign_link, verify_link};
 pub use scope::Scope;
 
 use crate::env::{ConfigError, Env};
+use crate::pocketbase::records::PartnerSettings;
 use crate::pocketbase::{PocketBase, Writer};
-use crate::types::{RecordId, Team, Teams};
+use crate::types::{Origin, RecordId, Team, Teams};
 use api_key::ApiKeys;
 use jwt::Jwt;
 
@@ -26,7 +30,7 @@ use jwt::Jwt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Machine,
-    Flow(RecordId),
+    Flow(RecordId, Origin),
     SecretKey,
     PublishableKey,
 }
@@ -40,6 +44,8 @@ pub struct Caller {
     subject: String,
     client_id: Option<String>,
     partner_id: Option<String>,
+    /// The partner's settings, for a key.
+    settings: Option<Arc<PartnerSettings>>,
 }
 
 impl Caller {
@@ -65,7 +71,7 @@ impl Caller {
 
     /// Whether the credential is a flow token, held by a person's browser.
     pub fn is_flow(&self) -> bool {
-        matches!(self.kind, Kind::Flow(_))
+        matches!(self.kind, Kind::Flow(..))
     }
 
     /// Origin of this caller's writes.
@@ -78,6 +84,11 @@ impl Caller {
         self.client_id.as_deref().unwrap_or(&self.subject)
     }
 
+    /// The client that the token, or the link of a flow token, was issued to.
+    pub fn client(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
     /// The caller's partner: the id of the partner's record for a key, the claim `partner_id` for a token.
     pub fn partner(&self) -> Option<&str> {
         self.partner_id.as_deref()
@@ -88,10 +99,23 @@ impl Caller {
         self.partner().filter(|_| self.is_key()).and_then(|partner| partner.parse().ok())
     }
 
+    /// The settings of the partner whose API key was used.
+    pub fn key_settings(&self) -> Option<&PartnerSettings> {
+        self.settings.as_deref()
+    }
+
+    /// Where a flow token came from. All other callers are the partner's backend.
+    pub fn origin(&self) -> Origin {
+        match self.kind {
+            Kind::Flow(_, origin) => origin,
+            _ => Origin::Backend,
+        }
+    }
+
     /// The one profile that a flow token opens.
     pub fn flow_profile(&self) -> Option<&RecordId> {
         match &self.kind {
-            Kind::Flow(profile) => Some(profile),
+            Kind::Flow(profile, _) => Some(profile),
             _ => None,
         }
     }
@@ -118,7 +142,7 @@ impl Caller {
     /// [`Error::InsufficientScope`] otherwise.
     pub fn require_for(&self, scope: Scope, profile: &str) -> Result<(), Error> {
         match &self.kind {
-            Kind::Flow(own) if own.as_str() != profile => Err(Error::InsufficientScope(scope)),
+            Kind::Flow(own, _) if own.as_str() != profile => Err(Error::InsufficientScope(scope)),
             _ => self.require(scope),
         }
     }
@@ -213,7 +237,7 @@ impl Authenticator {
     /// When the name cannot be computed.
     pub fn keyed_name(&self, caller: &Caller, parts: &[&str]) -> Result<String, Error> {
         let (kind, subject) = match &caller.kind {
-            Kind::Flow(profile) => ("flow", profile.as_str()),
+            Kind::Flow(profile, _) => ("flow", profile.as_str()),
             Kind::Machine => ("machine", caller.subject.as_str()),
             Kind::SecretKey | Kind::PublishableKey => ("key", caller.subject.as_str()),
         };
@@ -228,9 +252,13 @@ impl Authenticator {
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn flow_token(&self, profile: &RecordId, team: Option<&Team>, creator: &Caller) -> Result<String, Error> {
-        // Publishable keys are public, so their tokens read nothing about the person.
-        let scopes = if creator.is_publishable() { Scope::OF_PAGE_TOKENS } else { Scope::OF_FLOW_TOKENS };
-        Ok(self.jwt.flow_token(profile, team, creator, scopes, SystemTime::now())?)
+    pub fn flow_token(
+        &self,
+        profile: &RecordId,
+        team: Option<&Team>,
+        creator: &Caller,
+        origin: Origin,
+    ) -> Result<String, Error> {
+        Ok(self.jwt.flow_token(profile, team, creator, origin, SystemTime::now())?)
     }
 }

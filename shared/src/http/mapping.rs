@@ -93,6 +93,12 @@ impl From<pocketbase::Error> for ApiError {
                 "Profile changed",
                 "A file of the profile was replaced while it was being copied; try again",
             ),
+            Error::BudgetUsedUp(budget) => {
+                return Self::new(StatusCode::TOO_MANY_REQUESTS, "Daily budget used up")
+                    .with("reason", format!("daily_{}", budget.as_str()))
+                    .message("The partner has used up a budget for today; the operator of this service can raise it")
+                    .retry_after(until_midnight());
+            }
             Error::NotUnique(_) | Error::Refused | Error::BadAnswer(_) => bad_gateway(),
             Error::SignInRefused(_) => bad_gateway().retry_after_secret_reload(),
         };
@@ -123,11 +129,18 @@ fn limit_reached(quota: Quota) -> ApiError {
         Quota::Checks => ("Too many verification attempts", "verification attempts"),
         Quota::LivenessSessions => ("Too many Face Liveness sessions", "sessions"),
         Quota::Uploads => ("Too many uploads", "uploads"),
+        Quota::Statuses => ("Too many status entries", "status entries"),
+        Quota::Analyses => ("Too many document analyses", "analyses"),
+        Quota::Updates => ("Too many updates", "updates"),
     };
-    let until_midnight = 86_400 - u64::from(Utc::now().num_seconds_from_midnight());
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, error)
         .message(format!("This profile has used up its {what} for today; try again tomorrow (UTC)"))
-        .retry_after(until_midnight)
+        .retry_after(until_midnight())
+}
+
+/// Seconds until the next UTC day.
+fn until_midnight() -> u64 {
+    86_400 - u64::from(Utc::now().num_seconds_from_midnight())
 }
 
 impl From<Unreadable> for ApiError {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::Invalid;
 
@@ -20,8 +21,19 @@ impl RecordId {
 
     /// A random id for a new record. PocketBase lets clients choose ids.
     pub fn random() -> Self {
+        Self::of_bits(rand::random())
+    }
+
+    /// An id that is derived from parts by SHA-256: the same parts give the same id. A record with such an id exists once. The parts must
+    /// not contain NUL.
+    pub fn derived(parts: &[&str]) -> Self {
+        let hash: [u8; 32] = Sha256::digest(parts.join("\0").as_bytes()).into();
+        Self::of_bits(hash.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte)))
+    }
+
+    /// The id of 75 bits.
+    fn of_bits(mut bits: u128) -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let mut bits = rand::random::<u128>();
         let id = (0..15).map(|_| {
             let letter = ALPHABET.get((bits & 31) as usize).copied().unwrap_or(b'a');
             bits >>= 5;

@@ -1,18 +1,24 @@
 //! Validated types that input is parsed into, so that no handler works with an unchecked value.
 
+mod budget;
 mod day;
 mod id;
 mod number;
+mod origin;
 mod status;
 mod team;
 mod text;
+mod user_id;
 
+pub use budget::Budget;
 pub use day::Day;
 pub use id::{RecordId, SessionId};
 pub use number::{Confidence, Decimal};
-pub use status::VerificationStatus;
+pub use origin::Origin;
+pub use status::{STATUS_WORDS, VerificationStatus, leaves_open};
 pub use team::{Team, Teams};
-pub use text::{Notes, Text, UserId};
+pub use text::{Notes, Text};
+pub use user_id::UserId;
 
 /// Reason why a value was refused, in words for the caller. It does not repeat the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,4 +43,4 @@ macro_rules! deserialize_from_text {
     )+};
 }
 
-deserialize_from_text!(RecordId, SessionId, Team, UserId);
+deserialize_from_text!(Day, RecordId, SessionId, Team, UserId);

@@ -50,3 +50,25 @@ impl VerificationStatus {
         matches!(self, Self::Verified | Self::Rejected)
     }
 }
+
+/// Words for the status of a profile in its history.
+pub const STATUS_WORDS: [&str; 7] =
+    ["unverified", "pending", "in_review", "resubmission_requested", "verified", "rejected", "expired"];
+
+/// Whether a status of the history leaves the profile open to flow tokens. Every other word is a decision: `verified`, `rejected`, a
+/// word of the partner's own, or one that an earlier version accepted ("declined"). No status leaves the profile open.
+pub fn leaves_open(status: &str) -> bool {
+    let status = status.to_lowercase();
+    status.is_empty() || (STATUS_WORDS.contains(&status.as_str()) && !matches!(&*status, "verified" | "rejected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_words_are_decisions() {
+        assert!(leaves_open("") && leaves_open("Expired") && leaves_open("resubmission_requested"));
+        assert!(!leaves_open("declined") && !leaves_open("Rejected"));
+    }
+}

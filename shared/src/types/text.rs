@@ -72,33 +72,6 @@ fn at_most(max: usize, text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// The partner's identifier of a person (`userID`): 1 to 255 characters, kept unchanged.
-///
-/// Control characters, and white space at either end, are refused and not removed: identifiers that differ only in them would
-/// look the same and name two persons.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct UserId(String);
-
-impl UserId {
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for UserId {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        if text.trim() != text {
-            return Err(Invalid::new("must not begin or end with white space"));
-        }
-        let text: Text<255> = text.parse()?;
-        if text.is_empty() { Err(Invalid::new("must not be empty")) } else { Ok(Self(text.0)) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -244,7 +244,11 @@ impl WebhookSender {
         if delivery.event != WebhookEvent::CheckCompleted {
             return Ok(body);
         }
-        for (name, key) in [("selfie_video_url", &delivery.selfie_video), ("id_photo_url", &delivery.id_photo)] {
+        for (name, key) in [
+            ("selfie_video_url", &delivery.selfie_video),
+            ("id_photo_url", &delivery.id_photo),
+            ("id_photo_back_url", &delivery.id_photo_back),
+        ] {
             let link = match key.as_str() {
                 // The file has been deleted.
                 "" => None,

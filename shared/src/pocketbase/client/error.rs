@@ -1,6 +1,7 @@
 //! Error type of calls of PocketBase.
 
 use crate::file::Unreadable;
+use crate::types::Budget;
 
 /// Failure of a call of PocketBase. The messages are for the log.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +18,15 @@ pub enum Error {
     /// PocketBase did not answer within the timeout.
     #[error("PocketBase did not answer in time")]
     TimedOut,
-    /// A unique index already holds the value of this field.
+    /// A unique index already holds the value of this field; `id` for a record that exists.
     #[error("PocketBase already has this {0}")]
     NotUnique(String),
     /// PocketBase's rules refuse the write; for a write by flow token, because the profile is decided or redacted.
     #[error("PocketBase's rules refuse the write")]
     Refused,
+    /// A budget of the caller's partner is used up for today.
+    #[error("the daily budget of {} is used up", .0.as_str())]
+    BudgetUsedUp(Budget),
     /// A file that a record named was replaced.
     #[error("PocketBase no longer has the file")]
     FileGone,

@@ -47,6 +47,11 @@ impl<'a> Write<'a> {
         Self::new(Method::PATCH, format!("{collection}/records/{id}"), writer, fields)
     }
 
+    /// Creates a record with the id in `fields`, or changes the one that exists. Only within a transaction.
+    pub(crate) fn upsert(collection: &str, fields: &impl Serialize) -> Result<Self, Error> {
+        Self::new(Method::PUT, format!("{collection}/records"), Writer::Partner, fields)
+    }
+
     /// Deletes a record.
     pub(crate) fn delete(collection: &str, id: &RecordId) -> Self {
         let path = format!("/api/collections/{collection}/records/{id}");

@@ -1,11 +1,12 @@
 //! `liveness_sessions`: Face Liveness sessions, their owner and, once they have ended, their result. The result is written once.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::pocketbase::client::{
-    Broken, Error, PocketBase, RecordFile, Write, Writer, equals, optional, or_default, visible_to,
+    Broken, Error, PocketBase, RecordFile, Write, Writer, equals, optional, or_default, timestamp, visible_to,
 };
 use crate::types::{RecordId, SessionId, Team, Teams};
 
@@ -142,6 +143,35 @@ impl PocketBase {
             filter = format!("{filter} && {}", equals("profile", profile.as_str()));
         }
         self.first("liveness_sessions", &filter, "").await
+    }
+
+    /// The newest sessions of a profile that succeeded, created since a time; at most five. One call.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn succeeded_sessions(
+        &self,
+        profile: &RecordId,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<LivenessSession>, Error> {
+        let since = serde_json::Value::from(timestamp(since));
+        let of_profile = equals("profile", profile.as_str());
+        let filter = format!("redacted=false && status=\"SUCCEEDED\" && created>={since} && {of_profile}");
+        let query = [("perPage", "5"), ("skipTotal", "1"), ("sort", "-created"), ("filter", &*filter)];
+        self.list("liveness_sessions", &query).await
+    }
+
+    /// Loads the reference image of a session; `None` without one. One call, and one for a file token every 90 s.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn reference_image(&self, session: &LivenessSession) -> Result<Option<Bytes>, Error> {
+        if session.reference_image.is_empty() {
+            return Ok(None);
+        }
+        let path = format!("/api/files/liveness_sessions/{}/{}", session.id, session.reference_image);
+        let response = self.download(&path).await?;
+        Ok(Some(response.bytes().await.map_err(|error| Broken::from(error).error)?))
     }
 
     /// Stores the result of a session. A stored result is never replaced. One call.

@@ -4,9 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::UploadUse;
-use crate::pocketbase::client::{Error, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to};
-use crate::types::{Confidence, RecordId, Team, Teams, Text, UserId, VerificationStatus};
+use super::usage::Charge;
+use super::{FlowAction, UploadUse, flow_actions};
+use crate::pocketbase::client::{
+    Error, PocketBase, RecordFile, Write, Writer, equals, optional, or_default, typed, visible_to,
+};
+use crate::types::{
+    Confidence, Day, Origin, RecordId, Team, Teams, Text, UserId, VerificationStatus, leaves_open,
+};
 
 /// Key that identifies a person, so that an existing profile is reused. Unique in `profiles`; set on creation, and replaced
 /// only by redaction.
@@ -18,6 +23,11 @@ impl DedupeKey {
     /// Key of a team and a `userID`.
     pub fn of_user(team: Option<&Team>, user: &UserId) -> Self {
         Self::hashed("user", team, [user.as_str()])
+    }
+
+    /// Key of a team and the identifier in open links, whose profiles are apart from those of [`Self::of_user`].
+    pub fn of_open_link(team: Option<&Team>, user: &UserId) -> Self {
+        Self::hashed("open", team, [user.as_str()])
     }
 
     /// Key of a team and a document. The parts of the document are trimmed and case-folded.
@@ -56,28 +66,47 @@ pub struct NewProfile {
     pub gender: Option<Text<32>>,
     pub ip_address: Option<Text<45>>,
     pub language: Option<Text<35>>,
+    pub date_of_birth: Option<Day>,
     pub verification_status: VerificationStatus,
+    /// [`Origin::Open`] for a profile of open links; else `None`.
+    pub origin: Option<Origin>,
+    pub look_alike: Option<String>,
 }
 
 impl NewProfile {
-    /// A profile of a user with contact data only.
-    pub fn of_user(team: Option<Team>, user: UserId, email: Option<Text<254>>, phone_number: Option<Text<64>>) -> Self {
+    /// A profile without a person's data.
+    pub fn empty(dedupe_key: DedupeKey, team: Option<Team>) -> Self {
         Self {
-            dedupe_key: DedupeKey::of_user(team.as_ref(), &user),
+            dedupe_key,
             team,
-            user_id: Some(user),
+            user_id: None,
             name: None,
             document_type: None,
             document_number: None,
             country: None,
-            phone_number,
-            email,
+            phone_number: None,
+            email: None,
             security_level: None,
             gender: None,
             ip_address: None,
             language: None,
+            date_of_birth: None,
             verification_status: VerificationStatus::Unverified,
+            origin: None,
+            look_alike: None,
         }
+    }
+
+    /// A profile of a user, of the partner's backend or of signed links.
+    pub fn of_user(team: Option<Team>, user: UserId) -> Self {
+        let key = DedupeKey::of_user(team.as_ref(), &user);
+        Self { look_alike: Some(user.look_alike_key()), user_id: Some(user), ..Self::empty(key, team) }
+    }
+
+    /// A profile of open links.
+    pub fn of_open_link(team: Option<Team>, user: UserId) -> Self {
+        let key = DedupeKey::of_open_link(team.as_ref(), &user);
+        Self { dedupe_key: key, origin: Some(Origin::Open), ..Self::of_user(team, user) }
     }
 }
 
@@ -112,12 +141,15 @@ pub struct ProfileOverview {
     pub country: String,
     pub language: String,
     pub security_level: String,
-    pub verification_status: String,
     pub created: String,
     pub document_front: String,
     pub document_back: String,
     pub facial_photo: String,
-    latest_status: String,
+    pub document_name: String,
+    /// The date of birth that the partner's backend declared.
+    pub declared_birth: String,
+    #[serde(flatten)]
+    standing: Standing,
     #[serde(flatten)]
     verification: VerificationSummary,
     /// Verifications by flow token today.
@@ -128,10 +160,44 @@ pub struct ProfileOverview {
     pub flow_uploads_today: u32,
     /// Checks by flow token today.
     pub flow_checks_today: u32,
+    /// Status history entries by flow token today.
+    pub flow_statuses_today: u32,
+    /// Document analyses by flow token today.
+    pub flow_analyses_today: u32,
+    /// Changes by flow token today.
+    pub flow_updates_today: u32,
+    look_alikes: u32,
     /// The partner's identifier of the person.
     pub user_id: String,
     /// The UTC day of these counts, as `YYYY-MM-DD`.
     pub today: String,
+}
+
+/// Where a profile stands between open and decided.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Standing {
+    /// The profile's own status.
+    verification_status: String,
+    /// `rules` when the rules of a check set the profile's own status.
+    decided_by: String,
+    /// `open` for a profile of open links.
+    origin: String,
+    /// The newest entry of the status history.
+    latest_status: String,
+    /// Whether the rules of a check made that entry.
+    #[serde(deserialize_with = "or_default")]
+    latest_by_rules: bool,
+}
+
+impl Standing {
+    /// Whether the profile is decided: it is verified or rejected, or the newest entry of its history is a word that decides. A profile
+    /// of open links goes on after a rejection by the rules.
+    pub(super) fn is_decided(&self) -> bool {
+        let goes_on = |status: &str, by_rules: bool| {
+            leaves_open(status) || (self.origin == "open" && by_rules && status.eq_ignore_ascii_case("rejected"))
+        };
+        !goes_on(&self.verification_status, self.decided_by == "rules") || !goes_on(&self.latest_status, self.latest_by_rules)
+    }
 }
 
 /// The newest verification of a profile.
@@ -162,7 +228,13 @@ pub struct VerificationSummary {
 impl ProfileOverview {
     /// The newest entry of the status history, else the profile's own status.
     pub fn status(&self) -> &str {
-        if self.latest_status.is_empty() { &self.verification_status } else { &self.latest_status }
+        let Standing { latest_status, verification_status, .. } = &self.standing;
+        if latest_status.is_empty() { verification_status } else { latest_status }
+    }
+
+    /// The profile's own status.
+    pub fn verification_status(&self) -> &str {
+        &self.standing.verification_status
     }
 
     /// The newest verification, if there is any.
@@ -170,17 +242,15 @@ impl ProfileOverview {
         (!self.verification.id.is_empty()).then_some(&self.verification)
     }
 
-    /// Whether the profile is verified or rejected, by its own status or by the newest entry of its status history.
+    /// Whether flow tokens can no longer change the profile.
     pub fn is_decided(&self) -> bool {
-        is_decided(&self.verification_status, &self.latest_status)
+        self.standing.is_decided()
     }
-}
 
-/// Whether a profile is verified or rejected, by its own status or by the newest entry of its status history.
-pub(super) fn is_decided(verification_status: &str, latest_status: &str) -> bool {
-    // The statuses that partners write to the history can be in upper or lower case.
-    let decided = |status: &str| status.to_lowercase().parse().is_ok_and(VerificationStatus::is_decided);
-    decided(verification_status) || decided(latest_status)
+    /// Whether the team has another person whose identifier looks like this one's.
+    pub fn has_look_alike(&self) -> bool {
+        self.look_alikes > 0
+    }
 }
 
 /// Changes of a profile, made in one write.
@@ -190,6 +260,9 @@ pub(super) fn is_decided(verification_status: &str, latest_status: &str) -> bool
 pub struct ProfileChanges {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification_status: Option<VerificationStatus>,
+    /// Empty, since the rules of a check do not decide here. Set with `verification_status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document_type: Option<Text<64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -230,23 +303,35 @@ pub struct ProfileRecord {
 
 impl PocketBase {
     /// Creates a profile, or finds the one with the same dedupe key. A unique index ensures that only one of several concurrent
-    /// requests creates the record. One call for a new profile, two for an existing one.
+    /// requests creates the record. A new profile is charged to a budget, where one is given. One call for a new profile, two for an
+    /// existing one.
     ///
     /// # Errors
-    /// When PocketBase fails.
-    pub async fn create_profile(&self, profile: &NewProfile) -> Result<CreatedProfile, Error> {
+    /// [`Error::BudgetUsedUp`] when a new profile is not within the budget; else when PocketBase fails.
+    pub async fn create_profile(&self, profile: &NewProfile, charge: Option<&Charge>) -> Result<CreatedProfile, Error> {
         #[derive(Deserialize)]
         struct Found {
             id: RecordId,
         }
-        match self.create::<Found>("profiles", Writer::Partner, profile).await {
+        let created: Result<Found, Error> = match charge {
+            Some(charge) => self.create_charged("profiles", Writer::Partner, profile, charge).await,
+            None => self.create("profiles", Writer::Partner, profile).await,
+        };
+        let existing = async || {
+            let filter = equals("dedupe_key", &profile.dedupe_key.0);
+            self.first::<Found>("profiles", &filter, "id").await
+        };
+        match created {
             Ok(created) => Ok(CreatedProfile::Created(created.id)),
             Err(Error::NotUnique(field)) if field == "dedupe_key" => {
-                let filter = equals("dedupe_key", &profile.dedupe_key.0);
-                let found: Option<Found> = self.first("profiles", &filter, "id").await?;
-                let found = found.ok_or_else(|| Error::BadAnswer("an existing profile is gone".to_owned()))?;
+                let found = existing().await?.ok_or_else(|| Error::BadAnswer("an existing profile is gone".to_owned()))?;
                 Ok(CreatedProfile::Existing(found.id))
             }
+            // The budget is charged first, and a person who is known needs none.
+            Err(Error::BudgetUsedUp(budget)) => match existing().await? {
+                Some(found) => Ok(CreatedProfile::Existing(found.id)),
+                None => Err(Error::BudgetUsedUp(budget)),
+            },
             Err(error) => Err(error),
         }
     }
@@ -260,10 +345,11 @@ impl PocketBase {
         self.first("profile_overview", &visible_to(teams, &equals("id", id.as_str())), "").await
     }
 
-    /// Changes a profile and marks the uploads that its files come from as used, in one transaction. One call.
+    /// Changes a profile and marks the uploads that its files come from as used, in one transaction. `attempt` counts a change by flow
+    /// token. One call.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a flow token once the profile is decided, [`Error::UploadConflict`] when an upload is stored
+    /// [`Error::NotUnique`] when the attempt is taken, [`Error::Refused`] for a flow token once the profile is decided, [`Error::UploadConflict`] when an upload is stored
     /// already; else when PocketBase fails.
     pub async fn update_profile(
         &self,
@@ -271,9 +357,12 @@ impl PocketBase {
         writer: Writer,
         changes: &ProfileChanges,
         uses: &[UploadUse],
+        attempt: Option<&str>,
     ) -> Result<ProfileRecord, Error> {
-        let write = Write::update("profiles", id, writer, changes)?.with_files(&changes.files);
-        typed(self.write_using(write, uses).await?)
+        let counted = attempt.map(|attempt| flow_actions::write(id, FlowAction::Update, attempt)).transpose()?;
+        let update = Write::update("profiles", id, writer, changes)?.with_files(&changes.files);
+        let mut written = self.transact_using(uses, counted.into_iter().chain([update]).collect()).await?;
+        typed(written.pop().ok_or_else(|| Error::BadAnswer("an empty batch".to_owned()))?)
     }
 }
 
@@ -298,5 +387,6 @@ mod tests {
         let user = |text: &str| text.parse::<UserId>().unwrap();
         assert_ne!(DedupeKey::of_user(Some(&a), &user("bc")), DedupeKey::of_user(Some(&ab), &user("c")));
         assert_ne!(DedupeKey::of_user(Some(&a), &user("x")), DedupeKey::of_user(Some(&a), &user("X")));
+        assert_ne!(DedupeKey::of_user(Some(&a), &user("x")), DedupeKey::of_open_link(Some(&a), &user("x")));
     }
 }

@@ -28,6 +28,8 @@ pub const PROFILE_COLLECTIONS: &[(&str, RedactionOf)] = &[
     ("checks", RedactionOf::Fields(check)),
     ("webhook_deliveries", RedactionOf::Fields(delivery)),
     ("uploads", RedactionOf::Records),
+    ("flow_actions", RedactionOf::Records),
+    ("evidence", RedactionOf::Records),
 ];
 
 /// A record to be redacted.
@@ -136,6 +138,8 @@ fn profile_without_person(id: &RecordId) -> Value {
         "gender": "",
         "ip_address": "",
         "language": "",
+        "date_of_birth": "",
+        "look_alike": "",
         "face_liveness_session_id": "",
         "face_liveness_result": null,
         "document_front": "",
@@ -172,7 +176,16 @@ fn status() -> Value {
 }
 
 fn check() -> Value {
-    json!({ "redacted": true, "user_identifier": "", "user_email": "", "user_phone": "", "selfie_video": "", "id_photo": "" })
+    json!({
+        "redacted": true,
+        "user_identifier": "",
+        "user_email": "",
+        "user_phone": "",
+        "selfie_video": "",
+        "id_photo": "",
+        "id_photo_back": "",
+        "document": null,
+    })
 }
 
 /// Fields of a redacted delivery: the body and the endpoint's answers are removed. A pending delivery is no longer sent, since

@@ -28,7 +28,7 @@ impl PocketBase {
     /// When PocketBase fails.
     pub async fn forget_check_media(&self, before: DateTime<Utc>) -> Result<usize, Error> {
         let filter = format!("(selfie_video!=\"\" || id_photo!=\"\") && {}", created_before(before));
-        self.change_page("checks", &filter, &json!({ "selfie_video": "", "id_photo": "" })).await
+        self.change_page("checks", &filter, &json!({ "selfie_video": "", "id_photo": "", "id_photo_back": "" })).await
     }
 
     /// Deletes the images of at most 50 Face Liveness sessions that were created before a time, and returns their number. The
@@ -48,6 +48,16 @@ impl PocketBase {
     /// When PocketBase fails.
     pub async fn delete_uploads(&self, before: DateTime<Utc>) -> Result<usize, Error> {
         self.delete_page("uploads", &created_before(before)).await
+    }
+
+    /// Deletes at most 50 records that count uses of flow tokens and of budgets, and returns their number. Counts of past days are not
+    /// needed. Four calls.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn delete_counts(&self, before: DateTime<Utc>) -> Result<usize, Error> {
+        let filter = created_before(before);
+        Ok(self.delete_page("flow_actions", &filter).await? + self.delete_page("usage", &filter).await?)
     }
 
     /// Deletes webhooks that were not changed since a time, at most 50, and returns their number: those that have ended, and those that

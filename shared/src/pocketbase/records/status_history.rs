@@ -7,7 +7,7 @@ use crate::pocketbase::client::{Error, PocketBase, Write, Writer, typed};
 use crate::types::{Confidence, Notes, RecordId, Text};
 
 /// An entry to be added.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs)] // The names are the collection's.
 pub struct NewStatus {
     pub profile: RecordId,
@@ -20,6 +20,8 @@ pub struct NewStatus {
     pub liveness_session_id: Option<Text<128>>,
     pub liveness_confidence: Option<Confidence>,
     pub liveness_status: Option<Text<64>>,
+    /// `<UTC day>#<n>` for an entry by flow token: unique per profile, which makes the daily limit exact.
+    pub flow_attempt: Option<String>,
 }
 
 /// An entry.
@@ -39,7 +41,7 @@ impl PocketBase {
     /// Adds an entry, and the webhooks to send, in one transaction. One call.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a flow token once the profile is decided; else when PocketBase fails.
+    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token once the profile is decided; else when PocketBase fails.
     pub async fn create_status(
         &self,
         writer: Writer,

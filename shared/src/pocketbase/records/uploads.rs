@@ -4,6 +4,7 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::usage::Charge;
 use crate::pocketbase::client::{
     Error, Failed, PocketBase, Write, Writer, equals, optional, timestamp, typed, visible_to,
 };
@@ -71,13 +72,13 @@ impl UploadUse {
 }
 
 impl PocketBase {
-    /// Announces an upload. One call.
+    /// Announces an upload, and charges its bytes to a budget. One call.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided;
+    /// [`Error::BudgetUsedUp`] when it is not within the budget, [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided;
     /// else when PocketBase fails.
-    pub async fn create_upload(&self, writer: Writer, upload: &NewUpload) -> Result<Upload, Error> {
-        self.create("uploads", writer, upload).await
+    pub async fn create_upload(&self, writer: Writer, upload: &NewUpload, charge: &Charge) -> Result<Upload, Error> {
+        self.create_charged("uploads", writer, upload, charge).await
     }
 
     /// The upload with this id, if this owner announced it and the caller sees it. One call.
@@ -87,6 +88,17 @@ impl PocketBase {
     pub async fn upload(&self, id: &RecordId, teams: &Teams, owner: &str) -> Result<Option<Upload>, Error> {
         let filter = format!("{} && {}", equals("id", id.as_str()), equals("owner", owner));
         self.first("uploads", &visible_to(teams, &filter), "").await
+    }
+
+    /// Deletes an upload. An upload that is gone already is no error. One call.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn delete_upload(&self, id: &RecordId) -> Result<(), Error> {
+        match self.transact(&[Write::delete("uploads", id)]).await {
+            Ok(_) | Err(Failed { error: Error::Refused, .. }) => Ok(()),
+            Err(failed) => Err(failed.error),
+        }
     }
 
     /// Stores the checksum of the bytes that were inspected; from then on no other bytes are accepted. One call.
@@ -100,16 +112,6 @@ impl PocketBase {
             Err(Error::Refused) => Err(Error::UploadConflict),
             Err(error) => Err(error),
         }
-    }
-
-    /// Writes a record and marks the uploads that its files come from as used, in one transaction. One call, and those for
-    /// files of a profile.
-    pub(super) async fn write_using(&self, write: Write<'_>, uses: &[UploadUse]) -> Result<Value, Error> {
-        if uses.is_empty() {
-            return self.write(&write).await;
-        }
-        let mut written = self.transact_using(uses, vec![write]).await?;
-        written.pop().ok_or_else(|| Error::BadAnswer("an empty batch".to_owned()))
     }
 
     /// Makes several writes and marks uploads as used, in one transaction. One call, and those for files of a profile.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::UploadUse;
-use super::profiles::is_decided;
+use super::evidence::{Evidence, EvidenceOwner};
+use super::profiles::Standing;
 use crate::pocketbase::client::{Error, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to};
 use crate::types::{Confidence, Day, RecordId, Team, Teams, Text, VerificationStatus};
 
@@ -65,14 +66,14 @@ pub struct VerificationOwner {
     pub team: Option<Team>,
     /// The partner's identifier of the person.
     pub user_id: String,
-    verification_status: String,
-    latest_status: String,
+    #[serde(flatten)]
+    standing: Standing,
 }
 
 impl VerificationOwner {
-    /// Whether the profile is verified or rejected.
+    /// Whether flow tokens can no longer change the profile.
     pub fn is_decided(&self) -> bool {
-        is_decided(&self.verification_status, &self.latest_status)
+        self.standing.is_decided()
     }
 }
 
@@ -83,24 +84,31 @@ impl PocketBase {
     /// When PocketBase fails.
     pub async fn verification_owner(&self, id: &RecordId, teams: &Teams) -> Result<Option<VerificationOwner>, Error> {
         let filter = visible_to(teams, &equals("id", id.as_str()));
-        self.first("verification_overview", &filter, "profile,team,user_id,verification_status,latest_status").await
+        self.first("verification_overview", &filter, "").await
     }
 
-    /// Adds a record with its files, and marks the uploads that they come from as used, in one transaction. Files are
-    /// streamed. One call, and for files of the profile a token and a download each.
+    /// Adds a record with its files, marks the uploads that they come from as used, and stores evidence that nobody used before, in one
+    /// transaction. Files are streamed. One call, and for files of the profile a token and a download each.
     ///
     /// # Errors
     /// [`Error::NotUnique`] when the `flow_attempt` or the `liveness_session` is taken, [`Error::Refused`] for a flow token
     /// once the profile is decided, [`Error::FileGone`] when a file of the profile was replaced in the meantime,
-    /// [`Error::UploadConflict`] when an upload is stored already; else when PocketBase fails.
+    /// [`Error::UploadConflict`] when an upload is stored already, [`Error::NotUnique`] of `id` when a concurrent request has
+    /// stored the evidence; else when PocketBase fails.
     pub async fn create_verification(
         &self,
         writer: Writer,
         verification: &NewVerification,
         files: &[(&'static str, RecordFile)],
         uses: &[UploadUse],
+        evidence: Option<(&Evidence, &EvidenceOwner)>,
     ) -> Result<VerificationRecord, Error> {
+        let evidence = evidence.map(|(evidence, owner)| evidence.write(owner)).transpose()?;
         let write = Write::create("verification_history", writer, verification)?.with_files(files);
-        typed(self.write_using(write, uses).await?)
+        if evidence.is_none() && uses.is_empty() {
+            return typed(self.write(&write).await?);
+        }
+        let mut written = self.transact_using(uses, evidence.into_iter().chain([write]).collect()).await?;
+        typed(written.pop().ok_or_else(|| Error::BadAnswer("an empty batch".to_owned()))?)
     }
 }

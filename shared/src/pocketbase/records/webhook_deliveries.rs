@@ -189,6 +189,8 @@ pub struct QueuedDelivery {
     pub selfie_video: String,
     /// Object key of the check's photo; empty once it is deleted.
     pub id_photo: String,
+    /// Object key of the photo of the back; empty without one, and once it is deleted.
+    pub id_photo_back: String,
 }
 
 /// A webhook that is leased to this process.

@@ -238,19 +238,19 @@ fn has_number(mrz: &Mrz, number: &str) -> bool {
 }
 
 /// A number in capitals without spaces, dashes, fillers and other marks.
-fn alphanumerics(number: &str) -> String {
+pub(crate) fn alphanumerics(number: &str) -> String {
     number.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect()
 }
 
 /// Whether a printed date agrees with the MRZ's, which has two digits of the year; false for a text that is no date.
-fn same_day(printed: &str, zone: Option<NaiveDate>) -> Option<bool> {
+pub(crate) fn same_day(printed: &str, zone: Option<NaiveDate>) -> Option<bool> {
     let two_digits = |day: NaiveDate| (day.year().rem_euclid(100), day.month(), day.day());
     let zone = zone?;
     compared(printed, |printed| date(printed).is_some_and(|printed| two_digits(printed) == two_digits(zone)))
 }
 
 /// Result of a comparison; `None` when the field was not read.
-fn compared(field: &str, same: impl FnOnce(&str) -> bool) -> Option<bool> {
+pub(crate) fn compared(field: &str, same: impl FnOnce(&str) -> bool) -> Option<bool> {
     (!field.trim().is_empty()).then(|| same(field))
 }
 
@@ -585,6 +585,7 @@ mod tests {
             authenticity: text(),
             authenticity_reasons: vec![text()],
             mrz_lines: vec![text(), text(), text()],
+            other_text: text(),
         };
         let hints = [text(), text(), text()];
         let [kind, number, full_name] = hints.each_ref().map(|hint| Some(hint.as_str()));

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::checks::Hints;
+
 /// Name of the schema.
 pub const NAME: &str = "identity_document";
 
@@ -24,12 +26,23 @@ Rules:
 - mrz_lines: the lines of the machine readable zone, character by character, with every <. Do not correct them.
 - authenticity: \"authentic\" when nothing speaks against a genuine document photographed as it is; \"suspicious\" when something \
 does (altered text, a pasted photo, wrong fonts, a screen or a copy instead of the document, a specimen); else \"inconclusive\".
-- authenticity_reasons: a short sentence for each thing that led to it.";
+- authenticity_reasons: a short sentence for each thing that led to it.
+- other_text: all other text in the images, on the document or beside it, at most its first 1,000 characters.
+If there is a second image, it shows the back of the document. Report what either side says.";
 
 /// JSON schema of the answer.
 pub fn schema() -> Value {
-    const TEXTS: [&str; 8] =
-        ["name", "document_number", "country", "document_type", "address", "gender", "date_of_birth", "date_of_expiry"];
+    const TEXTS: [&str; 9] = [
+        "name",
+        "document_number",
+        "country",
+        "document_type",
+        "address",
+        "gender",
+        "date_of_birth",
+        "date_of_expiry",
+        "other_text",
+    ];
     let mut properties: Map<String, Value> =
         TEXTS.into_iter().map(|field| (field.to_owned(), json!({ "type": "string" }))).collect();
     let judgement = json!({ "type": "string", "enum": ["authentic", "suspicious", "inconclusive"] });
@@ -42,9 +55,14 @@ pub fn schema() -> Value {
 }
 
 /// Text with the caller's hints as JSON data; `None` without a hint.
-pub fn hints(hints: &[(&str, Option<&str>)]) -> Option<String> {
+pub fn hints(hints: &Hints<'_>) -> Option<String> {
+    let all = [
+        ("document_type", hints.document_type),
+        ("document_number", hints.document_number),
+        ("full_name", hints.full_name),
+    ];
     let given: Map<_, _> =
-        hints.iter().filter_map(|(name, hint)| Some(((*name).to_owned(), Value::from((*hint)?)))).collect();
+        all.into_iter().filter_map(|(name, hint)| Some((name.to_owned(), Value::from(hint?)))).collect();
     if given.is_empty() {
         return None;
     }

@@ -29,6 +29,27 @@ pub struct Reading {
     pub authenticity_reasons: Vec<String>,
     /// The lines of the machine-readable zone, top to bottom.
     pub mrz_lines: Vec<String>,
+    /// All other text that was read, on the document or beside it. No check of the document reads it.
+    pub other_text: String,
+}
+
+impl Reading {
+    /// All text of the reading: that of the document, and the model's own.
+    pub fn text(&self) -> String {
+        let fields = [
+            &self.name,
+            &self.document_number,
+            &self.country,
+            &self.document_type,
+            &self.address,
+            &self.gender,
+            &self.date_of_birth,
+            &self.date_of_expiry,
+            &self.other_text,
+        ];
+        let lines = fields.into_iter().chain(&self.mrz_lines).map(String::as_str);
+        lines.collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Parses a calendar date written `YYYY-MM-DD`. A time may follow after a space or a `T`, as in PocketBase's
@@ -192,6 +213,7 @@ mod tests {
         let whole = serde_json::json!({
             "name": "", "document_number": "", "country": "", "document_type": "", "address": "", "gender": "",
             "date_of_birth": "", "date_of_expiry": "", "authenticity": "", "authenticity_reasons": [], "mrz_lines": [],
+            "other_text": "",
         });
         assert_eq!(serde_json::from_value::<Reading>(whole.clone()).unwrap(), Reading::default());
         let mut short = whole;

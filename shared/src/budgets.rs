@@ -1,0 +1,80 @@
+//! Daily budgets of partners: checks, people that links create, and bytes of uploads.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio::sync::Mutex;
+
+use crate::auth::Caller;
+use crate::pocketbase::records::{Charge, DailyBudgets};
+use crate::pocketbase::{Error, PocketBase};
+use crate::types::{Budget, RecordId, Team};
+
+/// How long a partner's budgets are cached: a change takes effect within this time.
+const CACHE_TTL: Duration = Duration::from_secs(60);
+
+/// How many partners are cached.
+const MAX_CACHED: usize = 1_000;
+
+/// Budgets of partners. Built once per execution environment.
+#[derive(Default)]
+pub struct Budgets {
+    cache: Mutex<HashMap<RecordId, (Instant, DailyBudgets)>>,
+}
+
+impl Budgets {
+    /// A charge to the caller's budget of today (UTC). The holder is the caller's partner; without one, its client or its team. For a token of
+    /// a partner, one call of PocketBase per partner and minute; for all other callers none.
+    ///
+    /// # Errors
+    /// When PocketBase fails.
+    pub async fn charge(
+        &self,
+        pocketbase: &PocketBase,
+        caller: &Caller,
+        budget: Budget,
+        amount: u64,
+    ) -> Result<Charge, Error> {
+        let budgets = self.of(pocketbase, caller).await?;
+        let most = match budget {
+            Budget::Checks => budgets.checks,
+            Budget::People => budgets.people,
+            Budget::UploadBytes => budgets.upload_bytes,
+        };
+        Ok(Charge { holder: holder(caller), budget, amount, most, now: Utc::now() })
+    }
+
+    async fn of(&self, pocketbase: &PocketBase, caller: &Caller) -> Result<DailyBudgets, Error> {
+        if let Some(settings) = caller.key_settings() {
+            return Ok(settings.budgets);
+        }
+        // The partner_id of a token is configured freely for its client, and may be no record id.
+        let Some(partner) = caller.partner().and_then(|partner| partner.parse::<RecordId>().ok()) else {
+            return Ok(DailyBudgets::default());
+        };
+        let cached = self.cache.lock().await.get(&partner).copied();
+        if let Some((since, budgets)) = cached
+            && since.elapsed() < CACHE_TTL
+        {
+            return Ok(budgets);
+        }
+        let settings = pocketbase.partner_settings(&partner).await?;
+        let budgets = settings.map(|settings| settings.budgets).unwrap_or_default();
+        let mut cache = self.cache.lock().await;
+        if cache.len() >= MAX_CACHED {
+            cache.clear();
+        }
+        cache.insert(partner, (Instant::now(), budgets));
+        Ok(budgets)
+    }
+}
+
+/// Name of the holder of a caller's budgets.
+fn holder(caller: &Caller) -> String {
+    match (caller.partner(), caller.client()) {
+        (Some(partner), _) => format!("partner {partner}"),
+        (None, Some(client)) => format!("client {client}"),
+        (None, None) => format!("team {}", caller.own_team().map_or("", Team::as_str)),
+    }
+}
