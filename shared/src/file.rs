@@ -77,8 +77,15 @@ impl Media {
 
     /// Type of a file by its first bytes; `None` when it is not accepted.
     pub fn detect(self, start: &[u8]) -> Option<FileType> {
-        let kind = infer::get(start).filter(|kind| self.types().contains(&kind.mime_type()))?;
-        Some(FileType { media_type: kind.mime_type(), extension: kind.extension() })
+        let file_type = match infer::get(start) {
+            // The library takes every Ogg file for sound, and does not know 3GP.
+            Some(kind) if kind.mime_type() == "audio/ogg" => FileType { media_type: "video/ogg", extension: "ogv" },
+            None if matches!(start.get(4..11), Some(b"ftyp3gp" | b"ftyp3g2")) => {
+                FileType { media_type: "video/3gpp", extension: "3gp" }
+            }
+            kind => kind.map(|kind| FileType { media_type: kind.mime_type(), extension: kind.extension() })?,
+        };
+        self.types().contains(&file_type.media_type).then_some(file_type)
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Proxy, SECRET_KEY, Storage, eventually, photo,
+    Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Partner, Proxy, SECRET_KEY, Storage, eventually, photo,
     refusing_s3, root, selfie, shared, stand_ins, unique,
 };
 
@@ -18,6 +18,7 @@ struct Bench {
     storage: Storage,
     id: String,
     flow: String,
+    partner: Partner,
     clock: Clock,
 }
 
@@ -29,8 +30,10 @@ impl Bench {
     async fn with(own: &[(&str, &str)]) -> Self {
         let storage = Storage::new().await;
         let app = App::with(&[&storage.variables()[..], own].concat()).await;
-        let (id, flow) = app.profile("postman").await;
-        Self { app, storage, id, flow, clock: Clock::slow() }
+        // A team of its own, since pictures and documents serve one person of a team.
+        let partner = app.partner(json!({})).await;
+        let (id, flow) = app.person(&partner, json!({})).await;
+        Self { app, storage, id, flow, partner, clock: Clock::slow() }
     }
 
     /// Sends a person's video and a photo, in the request itself, with the flow token.

@@ -21,10 +21,11 @@ use tokio::process::Command;
 /// Time limit of ffmpeg per file.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Limits of ffmpeg as `ulimit` takes them: address space and stack in KiB, core dumps, CPU time in s, file size in blocks of 512 B.
-/// docs/decision-rules.md has the measured memory of hostile files.
-const LIMITS: &str =
-    "ulimit -v 880000; ulimit -s 1024; ulimit -c 0; ulimit -t 20; ulimit -f 40000; exec \"$0\" \"$@\"";
+/// Limits of ffmpeg as `ulimit` takes them: data, address space and stack in KiB, core dumps, CPU time in s, file size in blocks of 512 B.
+/// The limit of data keeps ffmpeg below 840 MB; docs/media.md has what hostile files were measured to take. A small stack lets the many
+/// threads of a tiled HEIC photo fit.
+const LIMITS: &str = "ulimit -d 800000; ulimit -v 1000000; ulimit -s 1024; ulimit -c 0; ulimit -t 40; ulimit -f 200000; \
+                      exec \"$0\" \"$@\"";
 
 /// The most pixels of a photo: 64 megapixels, as of high-resolution phone cameras.
 const PHOTO_PIXELS: &str = "64000000";
@@ -34,10 +35,10 @@ const FRAME_PIXELS: &str = "9500000";
 
 /// The most streams of a file. A HEIC photo of a phone has a stream for each of its tiles, and a video has two or three.
 const PHOTO_STREAMS: &str = "256";
-const VIDEO_STREAMS: &str = "32";
+const VIDEO_STREAMS: usize = 32;
 
 /// Decoders that may run on a video.
-const VIDEO_DECODERS: &str = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,mpeg1video,mpeg2video,mjpeg,h263,msmpeg4,msmpeg4v2,msmpeg4v1,\
+const VIDEO_DECODERS: &str = "h264,hevc,vp8,vp9,libdav1d,mpeg4,mpeg1video,mpeg2video,mjpeg,h263,msmpeg4,msmpeg4v2,msmpeg4v1,\
                               wmv1,wmv2,wmv3,vc1,theora";
 
 /// Number of frames of a video that are compared.
@@ -106,6 +107,13 @@ pub struct Photo {
     pub digest: String,
 }
 
+/// Input of ffmpeg: its container format, and its name in the temporary folder.
+#[derive(Clone, Copy)]
+struct Source {
+    format: Option<&'static str>,
+    input: &'static str,
+}
+
 /// Runs ffmpeg. Built once per execution environment.
 pub struct Ffmpeg {
     path: PathBuf,
@@ -139,15 +147,22 @@ impl Ffmpeg {
         let (graph, candidates) = (graph(&times), times.len().to_string());
         // One pass: the encoded pictures are hashed per stream; all frames go, tiny and grey, into a list of their times and hashes; those
         // that are shown at the chosen times become JPEG files.
-        let before = ["-protocol_whitelist", "file,pipe", "-max_streams", VIDEO_STREAMS, "-threads", "2"];
-        let limits = ["-reinit_filter", "0", "-max_pixels", FRAME_PIXELS, "-codec_whitelist", VIDEO_DECODERS];
-        let streams = ["-filter_complex", &graph, "-map", "0:v", "-c", "copy", "-f", "streamhash", "-hash", "sha256"];
-        let all = ["-y", "streams", "-map", "[all]", "-fps_mode", "passthrough", "-enc_time_base", "filter"];
-        let list = ["-c:v", "rawvideo", "-f", "framehash", "-hash", "murmur3", "pipe:1"];
+        let most_streams = VIDEO_STREAMS.to_string();
+        let mut before = vec!["-protocol_whitelist", "file,pipe", "-max_streams", &most_streams, "-threads", "2"];
+        before.extend(["-reinit_filter", "0", "-max_pixels", FRAME_PIXELS, "-codec_whitelist", VIDEO_DECODERS]);
+        before.extend(["-filter_threads", "1", "-filter_complex_threads", "1"]);
+        if video.file_type.media_type == "video/mpeg" {
+            // A second stream can begin anywhere in the file.
+            before.extend(["-probesize", "52428800", "-analyzeduration", "100000000000"]);
+        }
+        let streams = ["-filter_complex", &graph, "-map", "0", "-copy_unknown", "-c", "copy", "-f", "streamhash"];
+        let all = ["-hash", "sha256", "-y", "streams", "-map", "[all]", "-fps_mode", "passthrough"];
+        let list = ["-enc_time_base", "filter", "-c:v", "rawvideo", "-f", "framehash", "-hash", "murmur3", "pipe:1"];
         let chosen = ["-map", "[chosen]", "-fps_mode", "passthrough", "-frames:v", &candidates, "-c:v", "mjpeg"];
         let jpeg = ["-q:v", "3", "-threads", "1", "-map_metadata", "-1", "-f", "image2", "frame%02d.jpg"];
         let how = [&streams[..], &all, &list, &chosen, &jpeg].concat();
-        let list = self.run(video, folder.path(), &[before, limits].concat(), &how).await?;
+        let source = Source { format: format_of(video.file_type.media_type), input: "file:input" };
+        let list = self.run(source, folder.path(), &before, &how).await?;
         let streams = tokio::fs::read_to_string(folder.path().join("streams")).await?;
         let digest = only_stream(&streams)?;
         judge(&String::from_utf8_lossy(&list))?;
@@ -173,41 +188,46 @@ impl Ffmpeg {
         let folder = TempDir::with_prefix(PREFIX)?;
         save(photo, folder.path()).await?;
         let media_type = photo.file_type.media_type;
-        let one_thread = ["-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "1"];
-        let limits = ["-protocol_whitelist", "file", "-max_streams", PHOTO_STREAMS, "-max_pixels", PHOTO_PIXELS];
-        let before = [&one_thread[..], &limits, &["-codec_whitelist", decoders_of(media_type)]].concat();
-        let jpeg = ["-map_metadata", "-1", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-threads", "1"];
-        let convert = async |source: [&str; 4]| {
-            let how = [&source[..], &jpeg, &["-f", "image2", "-update", "1", "-y", "photo.jpg"]].concat();
-            self.run(photo, folder.path(), &before, &how).await
+        let before = |decoders| {
+            let threads = ["-filter_threads", "1", "-filter_complex_threads", "1", "-threads", "1"];
+            let limits = ["-protocol_whitelist", "file", "-max_streams", PHOTO_STREAMS, "-max_pixels", PHOTO_PIXELS];
+            [&threads[..], &limits, &["-codec_whitelist", decoders]].concat()
         };
-        let fit = fit(PHOTO_SIDE);
-        let group = format!("[0:g:0]{fit}[picture]");
-        // Phones store HEIC photos as tiles, which ffmpeg presents as a stream group. A photo without tiles has no group.
-        let may_have_tiles = matches!(media_type, "image/heif" | "image/avif");
-        if !may_have_tiles || convert(["-filter_complex", &group, "-map", "[picture]"]).await.is_err() {
-            convert(["-map", "0:v:0", "-vf", &fit]).await?;
+        let mut source = Source { format: format_of(media_type), input: "file:input" };
+        let mut decoders = decoders_of(media_type);
+        if matches!(media_type, "image/heif" | "image/avif") {
+            // The picture can consist of tiles, and be one of several. ffmpeg assembles and turns the primary one only without a filter.
+            let how = ["-map_metadata", "-1", "-frames:v", "1", "-pix_fmt", "yuv420p", "-c:v", "rawvideo", "-f", "nut", "-y"];
+            self.run(source, folder.path(), &before(decoders), &[&how[..], &["whole.nut"]].concat()).await?;
+            source = Source { format: Some("nut"), input: "file:whole.nut" };
+            decoders = "rawvideo";
         }
+        let fit = format!(
+            "scale='min({PHOTO_SIDE},iw)':'min({PHOTO_SIDE},ih)':force_original_aspect_ratio=decrease,format=yuvj420p"
+        );
+        let jpeg = ["-map_metadata", "-1", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-threads", "1"];
+        let how = [&["-map", "0:v:0", "-vf", &fit], &jpeg[..], &["-f", "image2", "-update", "1", "-y", "photo.jpg"]];
+        self.run(source, folder.path(), &before(decoders), &how.concat()).await?;
         match tokio::fs::read(folder.path().join("photo.jpg")).await {
             Ok(bytes) if !bytes.is_empty() => Ok(Photo { digest: hex(&Sha256::digest(&bytes)), jpeg: bytes.into() }),
             _ => Err(MediaError::Undecodable("no picture".to_owned())),
         }
     }
 
-    /// Runs ffmpeg on the saved file in a folder, with limits, and returns what it wrote to its standard output.
+    /// Runs ffmpeg on a file in a folder, with limits, and returns what it wrote to its standard output.
     async fn run(
         &self,
-        file: &File,
+        source: Source,
         folder: &Path,
         before: &[&str],
         how: &[&str],
     ) -> Result<Vec<u8>, MediaError> {
-        let format = format_of(file.file_type.media_type).ok_or_else(|| MediaError::Undecodable("an unknown type".to_owned()))?;
+        let format = source.format.ok_or_else(|| MediaError::Undecodable("an unknown type".to_owned()))?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", LIMITS]).arg(&self.path).args(["-nostdin", "-hide_banner", "-loglevel", "quiet"]);
         // The detected format is given, so that ffmpeg does not read a playlist or script as a video. Only local files are allowed,
         // so that ffmpeg fetches nothing.
-        command.args(before).args(["-f", format, "-i", "file:input"]).args(how).current_dir(folder);
+        command.args(before).args(["-f", format, "-i", source.input]).args(how).current_dir(folder);
         // ffmpeg gets no environment variables of this process, which include secrets. Its messages can repeat metadata of the file.
         command.env_clear().env("MALLOC_ARENA_MAX", "2");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
@@ -251,19 +271,24 @@ fn graph(times: &[f64]) -> String {
         // Writing to a string cannot fail.
         let _ = write!(passed, "{}gt(T,{time:.6})", if place == 0 { "" } else { "+" });
     }
-    let fit = fit(FRAME_SIDE);
+    // Frames of another size are fitted into the same square, since a JPEG file per frame needs one size.
+    let side = FRAME_SIDE;
     format!(
         "[0:v:0]settb=1/1000000,setpts='if(gte(PREV_OUTPTS,10000000),20000000,min(PTS-STARTPTS,10000000))',trim=end=15,\
          trim=end_frame=3000,split[a][b];[a]scale=32:32:flags=area,format=gray[all];\
-         [b]setpts='({passed})/TB',fps=1:start_time=0,{fit}[chosen]"
+         [b]setpts='({passed})/TB',fps=1:start_time=0,\
+         scale={side}:{side}:force_original_aspect_ratio=decrease:eval=frame,\
+         pad={side}:{side}:(ow-iw)/2:(oh-ih)/2:eval=frame,format=yuvj420p[chosen]"
     )
 }
 
-/// Hash of the only stream of pictures, in ffmpeg's list of streams (`0,v,SHA256=…`).
+/// Hash of the only stream of pictures, in ffmpeg's list of all streams (`0,v,SHA256=…`).
 fn only_stream(list: &str) -> Result<String, MediaError> {
-    let mut hashes = list.lines().filter_map(|line| line.rsplit_once('=').map(|(_, hash)| hash.trim().to_owned()));
+    let is_picture = |line: &&str| line.split(',').nth(1) == Some("v");
+    let mut hashes = list.lines().filter(is_picture).filter_map(|line| line.rsplit_once('=').map(|(_, hash)| hash));
     match (hashes.next(), hashes.next()) {
-        (Some(hash), None) => Ok(hash),
+        // ffmpeg does not see more streams than this.
+        (Some(hash), None) if list.lines().count() < VIDEO_STREAMS => Ok(hash.trim().to_owned()),
         (None, _) => Err(MediaError::Undecodable("no pictures".to_owned())),
         // A player may show another stream than the one that is examined.
         _ => Err(MediaError::Unsuitable("must have one stream of pictures; record it again")),
@@ -334,11 +359,6 @@ async fn save(file: &File, folder: &Path) -> Result<(), MediaError> {
     Ok(())
 }
 
-/// ffmpeg filter that shrinks a picture to fit into a square.
-fn fit(side: u32) -> String {
-    format!("scale='min({side},iw)':'min({side},ih)':force_original_aspect_ratio=decrease,format=yuvj420p")
-}
-
 /// ffmpeg's name of the container format of a media type of [`shared::file::Media`].
 fn format_of(media_type: &str) -> Option<&'static str> {
     Some(match media_type {
@@ -367,8 +387,7 @@ fn decoders_of(media_type: &str) -> &'static str {
         "image/gif" => "gif",
         "image/bmp" => "bmp",
         "image/tiff" => "tiff,mjpeg",
-        "image/avif" => "libdav1d,av1",
-        _ => "hevc,mjpeg",
+        _ => "hevc,libdav1d,mjpeg",
     }
 }
 
@@ -417,7 +436,10 @@ mod tests {
     fn one_stream_of_pictures_is_accepted() {
         assert_eq!(only_stream("0,v,SHA256=abc\n").unwrap(), "abc");
         assert!(only_stream("0,v,SHA256=abc\n1,v,SHA256=def\n").is_err());
+        assert_eq!(only_stream("0,a,SHA256=def\n1,v,SHA256=abc\n").unwrap(), "abc");
         assert!(only_stream("").is_err());
+        let many: String = (0..31).map(|n| format!("{n},a,SHA256=abc\n")).collect();
+        assert!(only_stream(&format!("31,v,SHA256=abc\n{many}")).is_err());
     }
 
     #[test]

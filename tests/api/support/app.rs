@@ -13,7 +13,7 @@ use shared::runtime::{EventError, HttpService, Tick};
 use template::Template;
 use tokio::sync::OnceCell;
 
-use super::{FormBody, Proxy, openapi, shared, template, unique, variables};
+use super::{FormBody, Proxy, openapi, template, unique, variables};
 
 /// The routes of template.yaml, as API Gateway matches them.
 struct Router(Template);
@@ -108,6 +108,15 @@ pub fn stand_ins() -> (StandIns, String) {
     (standins, url)
 }
 
+/// A partner with its keys.
+pub struct Partner {
+    pub id: String,
+    pub team: String,
+    pub secret: String,
+    pub publishable: String,
+    pub link_secret: String,
+}
+
 pub struct App {
     env: Env,
     router: Router,
@@ -124,7 +133,7 @@ impl App {
 
     /// The same with some variables of the test's own.
     pub async fn with(own: &[(&str, &str)]) -> Self {
-        Self::at(&shared().await.url, own)
+        Self::at(&super::shared().await.url, own)
     }
 
     /// The functions, with a proxy between them and PocketBase.
@@ -170,6 +179,34 @@ impl App {
         let token = self.token(client).await;
         let person = json!({ "userID": super::unique("user") });
         let created = self.post("/api/profiles/create").bearer(&token).json(&person).send().await;
+        assert_eq!(created.status, 201, "{created:?}");
+        (created.text("/id"), created.text("/flow_token"))
+    }
+
+    /// A new partner with open links and a team of its own. `own` are more fields of its record.
+    pub async fn partner(&self, own: Value) -> Partner {
+        let name = unique("partner");
+        let (secret, publishable) = (format!("sk_{name}"), format!("pk_{name}"));
+        let mut record = json!({
+            "name": name,
+            "team": unique("team"),
+            "active": true,
+            "secret_key_hash": shared::auth::hash_api_key(&secret),
+            "publishable_key_hash": shared::auth::hash_api_key(&publishable),
+            "link_mode": "open",
+            "link_secret": format!("ls_{name}"),
+        });
+        record.as_object_mut().unwrap().extend(own.as_object().cloned().unwrap());
+        let record = super::shared().await.superuser().await.unwrap().create("partners", record).await.unwrap();
+        let text = |field: &str| record[field].as_str().unwrap().to_owned();
+        Partner { id: text("id"), team: text("team"), link_secret: text("link_secret"), secret, publishable }
+    }
+
+    /// A profile that a partner's backend creates, with what it declares: its id and a flow token.
+    pub async fn person(&self, partner: &Partner, declared: Value) -> (String, String) {
+        let mut person = json!({ "userID": unique("user") });
+        person.as_object_mut().unwrap().extend(declared.as_object().cloned().unwrap());
+        let created = self.post("/api/profiles/create").key(&partner.secret).json(&person).send().await;
         assert_eq!(created.status, 201, "{created:?}");
         (created.text("/id"), created.text("/flow_token"))
     }

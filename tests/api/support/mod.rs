@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 pub use local::process::root;
 
-pub use app::{Answer, App, Ask, stand_ins};
+pub use app::{Answer, App, Ask, Partner, stand_ins};
 pub use form::{FormBody, JPEG, MP4, PNG};
 pub use moto::{Recorder, Secret, moto};
 pub use pocketbase::{own_server, settings, shared};

@@ -1,6 +1,6 @@
-//! Management of partners: their API keys, their webhooks and the look of their hosted page.
+//! Management of partners: their API keys, their links, their budgets, their webhooks and the look of their hosted page.
 //!
-//! A key is shown once, when it is made; PocketBase stores its hash. Signing secrets are stored as they are.
+//! A key is shown once, when it is made; PocketBase stores its hash. Signing secrets and link secrets are stored as they are.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,9 @@ use chrono::{TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::auth::{KEY_PREFIX_PUBLISHABLE, KEY_PREFIX_SECRET, hash_api_key};
-use shared::pocketbase::records::{SigningSecret, WebhookEvent};
-use shared::types::Team;
+use shared::auth::{KEY_PREFIX_PUBLISHABLE, KEY_PREFIX_SECRET, hash_api_key, sign_link};
+use shared::pocketbase::records::{LinkSecret, SigningSecret, WebhookEvent};
+use shared::types::{Team, UserId};
 use webhooks::{WebhookPolicy, check_url};
 
 use crate::Error;
@@ -43,6 +43,45 @@ pub enum Action {
     Revoke {
         /// The name of the partner.
         name: String,
+    },
+    /// Set how the links of a partner to the hosted page are trusted.
+    Links {
+        /// The name of the partner.
+        name: String,
+        /// Signed: with the link secret. Open: by whoever has seen the publishable key.
+        #[arg(long, value_enum)]
+        mode: LinkMode,
+    },
+    /// Sign a link to the hosted page with a partner's link secret.
+    SignLink {
+        /// The name of the partner.
+        name: String,
+        /// The partner's identifier of the person.
+        #[arg(long)]
+        user: UserId,
+        /// The minutes for which the link opens the page.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
+        minutes: u32,
+        /// The URL of the API.
+        #[arg(long, env = "API_URL", default_value = "http://127.0.0.1:3000")]
+        api: String,
+        /// The partner's publishable key, which PocketBase does not store.
+        #[arg(long, default_value = "PUBLISHABLE_KEY")]
+        key: String,
+    },
+    /// Set what a partner can use per UTC day. What is left out stays as it is; 0 is the default.
+    Budgets {
+        /// The name of the partner.
+        name: String,
+        /// Checks, 10,000 by default.
+        #[arg(long)]
+        checks: Option<u32>,
+        /// People that links to the hosted page create, 10,000 by default.
+        #[arg(long)]
+        people: Option<u32>,
+        /// Megabytes of uploads, 500,000 by default.
+        #[arg(long)]
+        upload_megabytes: Option<u32>,
     },
     /// Set the endpoint of a partner's webhooks, and enable it if it was disabled. A first endpoint gets a signing secret, which is shown.
     Webhook {
@@ -97,6 +136,17 @@ pub enum Key {
     Secret,
     /// The key of links to the hosted page.
     Publishable,
+    /// The secret that signs links to the hosted page.
+    Link,
+}
+
+/// How links are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LinkMode {
+    /// Links are signed with the link secret.
+    Signed,
+    /// Links need nothing but the publishable key.
+    Open,
 }
 
 impl Key {
@@ -104,7 +154,13 @@ impl Key {
         match self {
             Self::Secret => "secret_key_hash",
             Self::Publishable => "publishable_key_hash",
+            Self::Link => "link_secret",
         }
+    }
+
+    /// The key as PocketBase stores it. Link secrets are stored as they are, since they verify signatures.
+    fn stored(self, key: &str) -> String {
+        if self == Self::Link { key.to_owned() } else { hash_api_key(key) }
     }
 
     /// A new key: its prefix and 24 random bytes in hexadecimal.
@@ -112,6 +168,7 @@ impl Key {
         let prefix = match self {
             Self::Secret => KEY_PREFIX_SECRET,
             Self::Publishable => KEY_PREFIX_PUBLISHABLE,
+            Self::Link => "ls_",
         };
         format!("{prefix}{:032x}{:016x}", rand::random::<u128>(), rand::random::<u64>())
     }
@@ -129,6 +186,19 @@ pub async fn run(superuser: &Superuser, policy: WebhookPolicy, action: &Action) 
         Action::Revoke { name } => {
             update(superuser, name, json!({ "active": false })).await?;
             Ok(format!("The keys of {name} stop within 60 s. `rotate` makes a new key, and the partner active again."))
+        }
+        Action::Links { name, mode } => {
+            let mode = if *mode == LinkMode::Signed { "signed" } else { "open" };
+            update(superuser, name, json!({ "link_mode": mode })).await?;
+            Ok(format!("The links of {name} are {mode} within 60 s."))
+        }
+        Action::SignLink { name, user, minutes, api, key } => sign(superuser, name, user, *minutes, api, key).await,
+        Action::Budgets { name, checks, people, upload_megabytes } => {
+            let budgets =
+                [("daily_checks", checks), ("daily_people", people), ("daily_upload_megabytes", upload_megabytes)];
+            let given = budgets.into_iter().filter_map(|(field, budget)| Some((field.to_owned(), json!((*budget)?))));
+            update(superuser, name, Value::Object(given.collect())).await?;
+            Ok(format!("The budgets of {name} change within 60 s."))
         }
         Action::Webhook { name, url, events } => {
             check_url(url, policy).map_err(|error| Error::new(error.to_string()))?;
@@ -159,29 +229,65 @@ fn summary(partner: &Value) -> String {
         }
         (url, reason) => format!("  {url} DISABLED: {reason}"),
     };
-    format!("{}  team {:?}  {state}{webhook}", text("name"), text("team"))
+    let links = if text("link_mode") == "open" { "open" } else { "signed" };
+    format!("{}  team {:?}  {state}  {links} links{webhook}", text("name"), text("team"))
 }
 
 async fn add(superuser: &Superuser, name: &str, team: Option<&Team>) -> Result<String, Error> {
     if find(superuser, name).await?.is_some() {
         return Err(Error::new(format!("there is a partner {name} already: rotate its keys, or choose another name")));
     }
-    let (secret, publishable) = (Key::Secret.generate(), Key::Publishable.generate());
+    let (secret, publishable, link) = (Key::Secret.generate(), Key::Publishable.generate(), Key::Link.generate());
     let partner = json!({
         "name": name,
         "team": team,
         "active": true,
         Key::Secret.field(): hash_api_key(&secret),
         Key::Publishable.field(): hash_api_key(&publishable),
+        Key::Link.field(): link,
+        "link_mode": "signed",
     });
     superuser.create("partners", partner).await?;
-    Ok(format!("secret key       {secret}\npublishable key  {publishable}\nThey are not shown again."))
+    Ok(format!(
+        "secret key       {secret}\npublishable key  {publishable}\nlink secret      {link}\nThey are not shown again.\n\n\
+         Links to the hosted page are signed with the link secret. A first one, for the person user123:\n\
+         partner sign-link {name:?} --user user123 --key {publishable}"
+    ))
 }
 
 async fn rotate(superuser: &Superuser, name: &str, key: Key) -> Result<String, Error> {
     let new = key.generate();
-    update(superuser, name, json!({ key.field(): hash_api_key(&new), "active": true })).await?;
+    update(superuser, name, json!({ key.field(): key.stored(&new), "active": true })).await?;
     Ok(format!("new key  {new}\nIt is not shown again. The old key stops within 60 s."))
+}
+
+/// A signed link.
+async fn sign(
+    superuser: &Superuser,
+    name: &str,
+    user: &UserId,
+    minutes: u32,
+    api: &str,
+    key: &str,
+) -> Result<String, Error> {
+    let found = superuser.find("partners", &format!("name={}", Value::from(name))).await?;
+    let partner = found.first().ok_or_else(|| Error::new(format!("there is no partner {name}")))?;
+    let secret = partner.get("link_secret").and_then(Value::as_str).filter(|secret| !secret.is_empty());
+    let secret = secret.ok_or_else(|| {
+        Error::new(format!("{name} has no link secret: `partner rotate {name:?} --key link` makes one"))
+    })?;
+    let expires = (Utc::now() + TimeDelta::minutes(i64::from(minutes))).timestamp();
+    let expires = u64::try_from(expires).map_err(|error| Error::new(error.to_string()))?;
+    let signature =
+        sign_link(&LinkSecret(secret.to_owned()), user, expires).map_err(|error| Error::new(error.to_string()))?;
+    let mut link = reqwest::Url::parse(&format!("{}/verif/", api.trim_end_matches('/')))
+        .map_err(|_| Error::new("--api must be a URL"))?;
+    link.query_pairs_mut()
+        .append_pair("api_key", key)
+        .append_pair("user_identifier", user.as_str())
+        .append_pair("expires", &expires.to_string())
+        .append_pair("signature", &signature);
+    Ok(link.into())
 }
 
 async fn set_webhook(superuser: &Superuser, name: &str, url: &str, events: &[String]) -> Result<String, Error> {

@@ -40,6 +40,8 @@ pub async fn seed(superuser: &Superuser, env: &Env) -> Result<(), Error> {
             "active": true,
             "secret_key_hash": hash("DEV_PARTNER_SECRET_KEY")?,
             "publishable_key_hash": hash("DEV_PARTNER_PUBLISHABLE_KEY")?,
+            "link_mode": "open",
+            "link_secret": env.get("DEV_PARTNER_LINK_SECRET").unwrap_or_default(),
         });
         superuser.create("partners", partner).await?;
     }

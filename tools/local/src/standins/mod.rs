@@ -6,6 +6,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod fingerprint;
+mod holder;
 mod openai;
 mod rekognition;
 
@@ -126,8 +127,8 @@ async fn choose_trouble(State(standins): State<StandIns>, Path(operation): Path<
     let attempts = match operation.as_str() {
         // The functions do not retry a call of the model.
         "chat" => 1,
-        // One call for each of three frames.
-        "CompareFaces" => attempts * 3,
+        // One call for each of five frames, and one for the photo.
+        "CompareFaces" => attempts * 6,
         _ => attempts,
     };
     if standins.trouble(&operation, trouble.trim(), attempts) {

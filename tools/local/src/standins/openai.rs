@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::holder::with_print;
 use super::{SLOW, StandIns, Trouble, decoded, description, page};
 
 /// The tokens of an image of any size: those of 1024 × 1024 pixels in high detail.
@@ -31,7 +32,7 @@ pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMa
     let description = if request["response_format"]["json_schema"]["name"] == "face_comparison" {
         compared(&descriptions)
     } else {
-        descriptions.into_iter().next().unwrap_or_default()
+        both_sides(&descriptions)
     };
     // The caller chooses a fault by a hint or in the specimen.
     let by_hint =
@@ -86,9 +87,19 @@ pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMa
     .into_response()
 }
 
+/// What is read on the front of a document and, where there is a second picture, on its back.
+fn both_sides(descriptions: &[Value]) -> Value {
+    let mut fields = Map::new();
+    for side in descriptions.iter().rev().map(with_print) {
+        fields.extend(side.as_object().cloned().unwrap_or_default());
+    }
+    Value::from(fields)
+}
+
 /// The comparison of frames of a person with the photo of a document, which comes last. Fields in the description of the document win.
 fn compared(descriptions: &[Value]) -> Value {
     let (Some((document, frames)), mut seen) = (descriptions.split_last(), Map::new()) else { return Value::Null };
+    let document = &with_print(document);
     let is_same = frames.iter().all(|frame| frame["person"] == document["person"]);
     let face = |description: &Value| if description["faces"] == 0 { "none" } else { "clear" };
     seen.insert("similarity".to_owned(), if is_same { 96 } else { 4 }.into());
@@ -96,6 +107,10 @@ fn compared(descriptions: &[Value]) -> Value {
     seen.insert("selfie_face".to_owned(), frames.first().map_or("none", face).into());
     seen.insert("id_face".to_owned(), face(document).into());
     seen.insert("is_document".to_owned(), true.into());
+    let count = |description: &Value| description["faces"].as_u64().unwrap_or(1);
+    seen.insert("several_people".to_owned(), frames.iter().any(|frame| count(frame) > 1).into());
+    seen.insert("several_id_faces".to_owned(), (count(document) > 1).into());
+    seen.insert("id_text".to_owned(), lines_of_print(document).into());
     // The photo contains instructions to the model: it reports them (noticed), follows and transcribes them (obeyed), or follows them only (hidden).
     let instructions = document["instructions"].as_str().unwrap_or_default();
     if matches!(instructions, "obeyed" | "hidden") {
@@ -109,6 +124,12 @@ fn compared(descriptions: &[Value]) -> Value {
     seen.insert("instructions_found".to_owned(), (instructions == "noticed").into());
     seen.extend(document.as_object().cloned().unwrap_or_default());
     Value::from(seen)
+}
+
+/// The print of a card as one text, without a text that is addressed to the model.
+fn lines_of_print(document: &Value) -> String {
+    let texts = ["other_text", "name", "document_number"].map(|field| document[field].as_str().unwrap_or_default());
+    texts.join(" ").trim().to_owned()
 }
 
 /// The parts of all messages. The content of a message is a text or a list of parts.

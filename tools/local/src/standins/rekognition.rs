@@ -1,4 +1,4 @@
-//! Amazon Rekognition, AWS JSON 1.1: Face Liveness sessions, CompareFaces and DetectFaces.
+//! Amazon Rekognition, AWS JSON 1.1: Face Liveness sessions, CompareFaces, DetectFaces and DetectText.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::holder::lines;
 use super::{SLOW, StandIns, Trouble, decoded, description, lock, page};
 
 /// The reference image of every session: a drawn face.
@@ -109,6 +110,7 @@ pub(super) async fn call(State(standins): State<StandIns>, headers: HeaderMap, b
         "GetFaceLivenessSessionResults" => session_results(&standins, &input),
         "CompareFaces" => compare_faces(&input),
         "DetectFaces" => detect_faces(&input),
+        "DetectText" => detect_text(&input),
         _ => error(StatusCode::BAD_REQUEST, "UnknownOperationException"),
     }
 }
@@ -225,6 +227,19 @@ fn compare_faces(input: &Value) -> Response {
         "FaceMatches": if matches { vec![found] } else { Vec::new() },
         "UnmatchedFaces": vec![face(); count.saturating_sub(usize::from(matches))],
     }))
+}
+
+/// The lines of text in an image, each with its words, as Rekognition answers.
+fn detect_text(input: &Value) -> Response {
+    let Some((_, description)) = image(&input["Image"]) else {
+        return error(StatusCode::BAD_REQUEST, "InvalidImageFormatException");
+    };
+    let found = |kind: &str, text: &str, id: usize| json!({ "DetectedText": text, "Type": kind, "Id": id, "Confidence": 99.0 });
+    let lines = lines(&description);
+    let words = lines.iter().flat_map(|line| line.split_whitespace());
+    let words = words.enumerate().map(|(id, word)| found("WORD", word, lines.len() + id));
+    let texts: Vec<_> = lines.iter().enumerate().map(|(id, line)| found("LINE", line, id)).chain(words).collect();
+    answer(json!({ "TextDetections": texts, "TextModelVersion": "3.0" }))
 }
 
 fn detect_faces(input: &Value) -> Response {
