@@ -1,12 +1,14 @@
 """Tests of the hosted page in a browser. conftest.py says how to run them."""
 
+import json
 import re
+import subprocess
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import DESKTOP, PAGE_FOLDER, PHONE, SPECIMENS, messages
+from conftest import DESKTOP, PAGE_FOLDER, PHONE, ROOT, SPECIMENS, messages
 
 DEVICES = {"phone": PHONE, "desktop": DESKTOP}
 LANGUAGES = ["en", "es", "fr", "de"]
@@ -173,6 +175,132 @@ def test_the_back_can_be_changed_kept_left_out_and_added_before_sending(visit):
     person.press("send")
     person.outcome("verified")
     assert person.sent() == [["selfie_video", "id_photo"]]
+
+
+# ---------------------------------------------------------------- what the person can mend
+
+
+def asks_to_mend(*factors):
+    """Answers the first submission with factors that the person can mend."""
+    result = {"status": "pending", "next_step": "resubmit", "verificationAssessment": {"riskFactors": factors}}
+    return fails_once(200, {"success": True, "check_id": "first", "result": result})
+
+
+@pytest.mark.parametrize(("factors", "again"), [
+    (["selfie_face_not_clear"], ["selfie_video"]),
+    (["id_face_not_clear"], ["id_photo"]),
+    (["document_not_read"], SIDES),
+    (["document_expired", "document_not_read"], SIDES),
+    (["not_an_identity_document"], SIDES),
+    (["id_face_not_clear", "selfie_face_not_clear"], ["selfie_video", "id_photo"]),
+    (["liveness_missing", "id_face_not_clear"], ["id_photo"]),
+], ids=lambda value: "-".join(value))
+def test_a_person_mends_what_was_wrong_and_the_rest_is_kept(visit, factors, again):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", asks_to_mend(*factors))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.at("resubmit")
+    expect(person.heading()).to_be_focused()
+    expect(person.page.locator("#mending li")).to_have_text([person.words[f"mend_{factor}"] for factor in factors])
+    person.press("try_again")
+    for field in again:
+        if field == "selfie_video":
+            person.at("selfie")
+            expect(person.button("selfie_keep")).to_be_hidden()
+            person.choose_video()
+            person.press("selfie_use")
+        elif field == "id_photo":
+            person.at("document", field)
+            expect(person.button("document_keep")).to_be_hidden()
+            person.choose_photo()
+            person.press("document_use")
+        else:
+            person.at("document", field)
+            person.press("document_no_back")
+    person.at("send")
+    person.press("send")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo"] * 2, "the check has used up the uploads"
+
+
+@pytest.mark.parametrize(("factors", "key"), [
+    (["liveness_missing"], "mend_liveness_missing"), (["of_tomorrow"], "mend_other"), (["constructor"], "mend_other"),
+    ([], "mend_other"), (None, "mend_other"),
+])
+def test_without_a_file_to_mend_the_page_begins_again_and_offers_to_keep_everything(visit, factors, key):
+    person = visit(camera_error="NotFoundError")
+    answer = {"success": True, "result": {"status": "pending", "next_step": "resubmit", "verificationAssessment": {"riskFactors": factors}}}
+    person.page.route("**/verif/submit", fails_once(200, answer))
+    person.open()
+    person.to_send(back="card-back.jpg")
+    person.press("send")
+    person.at("resubmit")
+    expect(person.page.locator("#mending li")).to_have_text([person.words[key]])
+    person.press("try_again")
+    person.at("selfie")
+    person.press("selfie_keep")
+    person.at("document", "id_photo")
+    person.press("document_keep")
+    person.at("document", "id_photo_back")
+    expect(person.heading()).to_have_text(person.words["document_back_title"])
+    person.press("document_keep")
+    person.at("send")
+    person.press("send")
+    person.at("outcome")
+    assert person.sent() == [["selfie_video", *SIDES]] * 2
+
+
+@pytest.mark.parametrize("status", ["verified", "rejected"])
+def test_an_outcome_that_is_decided_is_shown_whatever_the_next_step(visit, status):
+    person = visit(camera_error="NotFoundError")
+    answer = {"success": True, "result": {"status": status, "next_step": "resubmit", "verificationAssessment": {"riskFactors": ["document_expired"]}}}
+    person.page.route("**/verif/submit", lambda route: route.fulfill(status=200, json=answer))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.outcome(status)
+
+
+@pytest.mark.parametrize("theme", ["", DARK], ids=["own-colours", "dark-theme"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_page_that_asks_to_mend_is_accessible_and_lets_the_person_leave(visit, device, theme):
+    person = visit(camera_error="NotFoundError", device=DEVICES[device])
+    person.page.route("**/verif/submit", asks_to_mend("selfie_face_not_clear", "document_not_read", "of_tomorrow"))
+    person.open_altered(theme=theme)
+    person.to_send()
+    person.press("send")
+    person.at("resubmit")
+    expect(person.page.get_by_role("listitem")).to_have_count(3)
+    person.settle()
+    assert Axe().run(person.page, options=WCAG).violations_count == 0
+    person.screenshot(f"{device}-15-resubmit{'-dark' if theme else ''}")
+    asked = []
+    person.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    assert "token=" in person.page.url
+    person.page.reload()
+    person.at("welcome")
+    assert asked == [], "what was taken has arrived"
+
+
+def test_a_document_that_cannot_be_read_is_asked_for_again_by_the_server(visit, tmp_path):
+    photo = tmp_path / "unreadable.jpg"
+    description = {"person": "anna", "document_number": "", "name": "", "mrz_lines": []}
+    subprocess.run([ROOT / ".venv/bin/python", ROOT / "tools/local/specimens.py", "photo", json.dumps(description), photo], check=True)
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.to_send(photo)
+    person.press("send")
+    person.at("resubmit")
+    expect(person.page.locator("#mending li")).to_have_text([person.words["mend_document_not_read"]])
+    person.press("try_again")
+    person.at("document", "id_photo")
+    person.choose_photo()
+    person.press("document_use")
+    person.press("document_no_back")
+    person.press("send")
+    person.outcome("verified")
 
 
 def test_the_video_can_be_watched_and_taken_again_and_the_camera_is_only_on_meanwhile(visit):
@@ -391,6 +519,11 @@ def test_nothing_is_cut_off_at_320_pixels_and_every_target_is_large_enough(visit
     person.at("send")
     check()
     person.screenshot(f"narrow-{language}-send")
+    person.page.route("**/verif/submit", asks_to_mend(*mendable()))
+    person.press("send")
+    person.at("resubmit")
+    check()
+    person.screenshot(f"narrow-{language}-resubmit")
 
 
 def test_the_countdown_the_recording_and_the_progress_are_announced(visit):
@@ -837,12 +970,20 @@ def test_every_language_has_the_same_messages_with_the_same_gaps():
             assert gaps[0] == gaps[1], f"{language}: {key}"
 
 
+def mendable():
+    """The risk factors that the page has its own message for."""
+    script = (PAGE_FOLDER / "page.js").read_text("utf-8")
+    return re.findall(r"^  (\w+):", re.search(r"const MENDING = \{\n(.*?)\n\};", script, re.DOTALL)[1], re.MULTILINE)
+
+
 def test_every_message_of_the_page_exists_and_none_is_left_over():
     english = messages("en")
     html, script = ((PAGE_FOLDER / name).read_text("utf-8") for name in ("page.html", "page.js"))
     used = set(re.findall(r'data-(?:text|label|alt)(?:-back)?="(\w+)"', html)) | set(re.findall(r'"([a-z]+(?:_[a-z]+)+|play|pause|send)"', script)) | set(re.findall(r'say\("(\w+)"', script)) | {"page_title"}
     made = re.compile(r"(outcome|problem|error)_\w+_(title|text|next)")
+    used |= {f"mend_{factor}" for factor in mendable()}
     assert sorted(key for key in english if key not in used and not made.fullmatch(key)) == []
+    assert sorted(f"mend_{factor}" for factor in mendable() if f"mend_{factor}" not in english) == []
     assert sorted(set(re.findall(r'data-(?:text|label|alt)(?:-back)?="(\w+)"', html)) - set(english)) == []
     for kind in set(re.findall(r'new Failure\("(\w+)"', script)) | set(re.findall(r'onFile\("(\w+)"', script)):
         assert any(key.startswith(f"error_{kind}_") or key.startswith(f"problem_{kind}_") for key in english), kind

@@ -28,6 +28,16 @@ const TYPES_BY_ENDING = {
 };
 /** In the order in which the page asks for them. A document without a back has no `id_photo_back`. */
 const FIELDS = ["selfie_video", "id_photo", "id_photo_back"];
+const BOTH_SIDES = ["id_photo", "id_photo_back"];
+/** Risk factors that the person can mend, with the files to take again. Each has a message `mend_<factor>`. */
+const MENDING = {
+  selfie_face_not_clear: ["selfie_video"],
+  id_face_not_clear: ["id_photo"],
+  document_not_read: BOTH_SIDES,
+  document_expired: BOTH_SIDES,
+  not_an_identity_document: BOTH_SIDES,
+  liveness_missing: [],
+};
 /** Failures that require another file. Each field has its own messages for them. */
 const FILE_FAILURES = ["unusable", "too_large", "type"];
 /** Failures that end the flow: nothing more can be done on this page. */
@@ -491,7 +501,7 @@ async function send() {
     await uploadMissing();
     show("checking");
     announce(say("checking_hint"));
-    showOutcome(await submit());
+    showAnswer(await submit());
   } catch (error) {
     sendingFailed(asFailure(error));
   }
@@ -635,6 +645,36 @@ function forgetUploads(field = null) {
   for (const each of captured()) if (!field || each === field) captures[each].uploadId = null;
 }
 
+// ---------------------------------------------------------------- the answer
+
+function showAnswer(answer) {
+  const { status, next_step: nextStep, verificationAssessment: assessment } = answer.result ?? {};
+  const isDecided = status === "verified" || status === "rejected";
+  if (!isDecided && nextStep === "resubmit") return showResubmit(assessment?.riskFactors);
+  return showOutcome(answer);
+}
+
+/** Says what to mend, and has the files in question taken again. If that is none in particular, the page asks for each, and offers
+ * to keep it. */
+function showResubmit(riskFactors) {
+  const factors = Array.isArray(riskFactors) ? riskFactors : [];
+  const known = factors.filter((factor) => Object.hasOwn(MENDING, factor));
+  const sentences = known.map((factor) => say(`mend_${factor}`));
+  if (!known.length || known.length < factors.length) sentences.push(say("mend_other"));
+  byId("mending").replaceChildren(...[...new Set(sentences)].map(listItem));
+  // The check has used up the uploads.
+  forgetUploads();
+  known.flatMap((factor) => MENDING[factor]).forEach(discard);
+  if (!unanswered.size) FIELDS.forEach((field) => unanswered.add(field));
+  show("resubmit");
+}
+
+function listItem(text) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  return item;
+}
+
 // ---------------------------------------------------------------- the end
 
 function showOutcome({ check_id: checkId, result }) {
@@ -667,9 +707,9 @@ function letGo() {
   FIELDS.forEach(discard);
 }
 
-/** Asks before the page is left while captured files would be lost. */
+/** Asks before the page is left while captured files would be lost. After an answer they have arrived. */
 function askBeforeLeaving(event) {
-  if (captured().length) event.preventDefault();
+  if (captured().length && currentStep !== "resubmit") event.preventDefault();
 }
 
 // ---------------------------------------------------------------- start
@@ -686,6 +726,7 @@ const actions = {
   "use": use,
   "skip": skip,
   "send": send,
+  "try-again": goOn,
 };
 
 const fieldOf = (element) => element.closest("[data-field]")?.dataset.field;
