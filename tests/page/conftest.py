@@ -55,9 +55,9 @@ ARGUMENTS = [
 ]
 
 
-def open_link(user_identifier):
+def open_link(user_identifier, key=PUBLISHABLE_KEY):
     """The link a partner sends a person's browser to."""
-    return f"{API_URL}/verif/?" + urlencode({"api_key": PUBLISHABLE_KEY, "user_identifier": user_identifier})
+    return f"{API_URL}/verif/?" + urlencode({"api_key": key, "user_identifier": user_identifier})
 
 
 def messages(language="en"):

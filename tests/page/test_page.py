@@ -1,14 +1,17 @@
 """Tests of the hosted page in a browser. conftest.py says how to run them."""
 
+import hashlib
 import json
 import re
 import subprocess
+import urllib.request
+import uuid
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import DESKTOP, PAGE_FOLDER, PHONE, ROOT, SPECIMENS, messages
+from conftest import DESKTOP, PAGE_FOLDER, PHONE, ROOT, SPECIMENS, STACK, messages, open_link
 
 DEVICES = {"phone": PHONE, "desktop": DESKTOP}
 LANGUAGES = ["en", "es", "fr", "de"]
@@ -464,7 +467,7 @@ def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
     person.expect_trouble(STATUS_ERROR + "500")
 
 
-@pytest.mark.parametrize("problem", ["expired", "decided", "not_found"])
+@pytest.mark.parametrize("problem", ["expired", "decided", "not_found", "unsigned", "used_up"])
 def test_a_link_that_cannot_work_says_so_and_what_to_do(visit, problem):
     person = visit()
     person.open_altered(lambda settings: {**settings, "problem": problem, "token": ""}, step="problem")
@@ -475,10 +478,53 @@ def test_a_link_that_cannot_work_says_so_and_what_to_do(visit, problem):
     person.screenshot(f"phone-12-{problem}")
 
 
-def test_a_link_without_a_partner_still_says_what_to_do(visit):
+@pytest.mark.parametrize(("problem", "key"), [
+    ("not_found", "problem_unknown_next"), ("unsigned", "problem_unsigned_unknown_next"), ("used_up", "problem_used_up_unknown_next"),
+])
+def test_a_link_without_a_partner_still_says_what_to_do(visit, problem, key):
     person = visit()
-    person.open_altered(lambda settings: {**settings, "problem": "not_found", "partner": None, "token": None}, step="problem")
-    expect(person.page.locator("#problem-next")).to_have_text(person.words["problem_unknown_next"])
+    person.open_altered(lambda settings: {**settings, "problem": problem, "partner": None, "token": None}, step="problem")
+    expect(person.heading()).to_have_text(person.words[f"problem_{problem}_title"])
+    expect(person.page.locator("#problem-next")).to_have_text(person.words[key])
+
+
+def test_a_problem_that_the_page_does_not_know_is_a_link_that_does_not_work(visit):
+    person = visit()
+    person.open_altered(lambda settings: {**settings, "problem": "of_tomorrow", "token": None}, step="problem")
+    expect(person.heading()).to_have_text(person.words["problem_not_found_title"])
+
+
+def post_json(url, body, token=""):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", "Authorization": token})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def signing_key():
+    """The publishable key of a partner whose links have to be signed."""
+    if not STACK:
+        pytest.skip("only the stack of these tests can be given another partner")
+    variables = dict(line.split("=", 1) for line in (ROOT / ".env").read_text("utf-8").splitlines() if re.match(r"\w+=", line))
+    pocketbase = f"http://127.0.0.1:{STACK['PB_PORT']}/api/collections"
+    superuser = {"identity": variables["PB_SUPERUSER_EMAIL"], "password": variables["PB_SUPERUSER_PASSWORD"]}
+    token = post_json(f"{pocketbase}/_superusers/auth-with-password", superuser)["token"]
+    key = f"pk_signing_{uuid.uuid4().hex}"
+    hashed = hashlib.sha256(key.encode()).hexdigest()
+    partner = {"name": f"Signing partner {key}", "team": "team_signing", "active": True, "link_mode": "signed", "publishable_key_hash": hashed}
+    post_json(f"{pocketbase}/partners/records", partner, token)
+    return key
+
+
+def test_a_link_that_should_be_signed_and_is_not_asks_for_a_new_one(visit, signing_key):
+    person = visit()
+    answer = person.page.goto(open_link(person.user_identifier, signing_key))
+    assert answer.status == 403
+    person.at("problem")
+    expect(person.heading()).to_have_text(person.words["problem_unsigned_title"])
+    expect(person.page.locator("#problem-next")).not_to_have_text("")
+    expect(person.button("start")).to_be_hidden()
+    person.expect_trouble(STATUS_ERROR + "403")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

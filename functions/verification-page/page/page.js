@@ -40,8 +40,8 @@ const MENDING = {
 };
 /** Failures that require another file. Each field has its own messages for them. */
 const FILE_FAILURES = ["unusable", "too_large", "type"];
-/** Failures that end the flow: nothing more can be done on this page. */
-const PROBLEMS = ["expired", "decided", "not_found"];
+/** Reasons why nothing, or nothing more, can be done on this page. Answers of the API cause the first three. */
+const PROBLEMS = ["expired", "decided", "not_found", "unsigned", "used_up"];
 /** Index of the part in the progress bar that a step belongs to. */
 const PART_OF_STEP = {
   "selfie": 0, "selfie-review": 0,
@@ -693,12 +693,19 @@ function showOutcome({ check_id: checkId, result }) {
   history.replaceState(null, "", location.pathname);
 }
 
-function showProblem(problem) {
+function showProblem(given) {
+  const problem = PROBLEMS.includes(given) ? given : "not_found";
   byId("problem-title").textContent = say(`problem_${problem}_title`);
   byId("problem-text").textContent = say(`problem_${problem}_text`);
-  byId("problem-next").textContent = say(partner.name ? `problem_${problem}_next` : "problem_unknown_next");
+  byId("problem-next").textContent = say(partner.name ? `problem_${problem}_next` : unnamedNext(problem));
   show("problem");
   letGo();
+}
+
+/** The message that tells what to do without a partner's name. */
+function unnamedNext(problem) {
+  const own = `problem_${problem}_unknown_next`;
+  return own in settings.messages ? own : "problem_unknown_next";
 }
 
 function letGo() {
