@@ -55,9 +55,9 @@ ARGUMENTS = [
 ]
 
 
-def open_link(user_identifier):
+def open_link(user_identifier, key=PUBLISHABLE_KEY):
     """The link a partner sends a person's browser to."""
-    return f"{API_URL}/verif/?" + urlencode({"api_key": PUBLISHABLE_KEY, "user_identifier": user_identifier})
+    return f"{API_URL}/verif/?" + urlencode({"api_key": key, "user_identifier": user_identifier})
 
 
 def messages(language="en"):
@@ -190,8 +190,10 @@ class Visit:
         self.page.goto(link if link.startswith("http") else API_URL + link)
         self.at(step)
 
-    def at(self, step):
-        expect(self.page.locator(f'[data-step="{step}"]')).to_be_visible()
+    def at(self, step, field=None):
+        """Expects a step; with a field that of this side of the document."""
+        side = f'[data-field="{field}"]' if field else ""
+        expect(self.page.locator(f'[data-step="{step}"]{side}')).to_be_visible()
 
     def until(self, what, is_so):
         """Waits for something that happens outside of the page."""
@@ -265,12 +267,29 @@ class Visit:
         self.press("selfie_use")
         self.at("document")
 
-    def to_send(self, photo="id-same.jpg"):
+    def to_side(self, field, photo="id-same.jpg"):
+        """Goes to the document step of a side."""
         self.to_document()
-        self.choose_photo(photo)
-        self.at("document-review")
-        self.press("document_use")
+        if field == "id_photo_back":
+            self.choose_photo(photo)
+            self.at("document-review", "id_photo")
+            self.press("document_use")
+        self.at("document", field)
+
+    def to_send(self, photo="id-same.jpg", back=None):
+        self.to_side("id_photo_back", photo)
+        if back:
+            self.choose_photo(back)
+            self.at("document-review", "id_photo_back")
+            self.press("document_use")
+        else:
+            self.press("document_no_back")
         self.at("send")
+
+    def sent(self):
+        """The fields of each submission."""
+        bodies = [request.post_data for request in self.requests if request.url == f"{API_URL}/verif/submit"]
+        return [re.findall(r'name="(\w+)"\r\n\r\nupload:', body) for body in bodies]
 
     def outcome(self, status):
         self.at("outcome")

@@ -1,15 +1,22 @@
 """Tests of the hosted page in a browser. conftest.py says how to run them."""
 
+import hashlib
+import json
 import re
+import subprocess
+import urllib.request
+import uuid
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import DESKTOP, PAGE_FOLDER, PHONE, SPECIMENS, messages
+from conftest import DESKTOP, PAGE_FOLDER, PHONE, ROOT, SPECIMENS, STACK, messages, open_link
 
 DEVICES = {"phone": PHONE, "desktop": DESKTOP}
 LANGUAGES = ["en", "es", "fr", "de"]
+SIDES = ["id_photo", "id_photo_back"]
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 DARK = ":root{--accent:#8ab4ff;--on-accent:#0b1020;--background:#0b1020;--text:#f2f5ff}"
 NETWORK_ERROR = r"Failed to load resource: net::ERR_"
 STATUS_ERROR = r"Failed to load resource: the server responded with a status of "
@@ -58,6 +65,9 @@ def test_a_person_gets_from_the_link_to_being_verified(visit, device):
     person.at("document-review")
     person.screenshot(f"{device}-07-document-review")
     person.press("document_use")
+    person.at("document", "id_photo_back")
+    person.screenshot(f"{device}-07-document-back")
+    person.press("document_no_back")
     person.at("send")
     person.screenshot(f"{device}-08-send")
     person.press("send")
@@ -81,21 +91,219 @@ def test_the_page_says_what_follows_from_each_outcome(visit, photo, status):
         person.screenshot(f"{device}-11-{status}")
 
 
-def test_the_document_can_be_photographed_with_the_camera(visit):
+def test_both_sides_of_the_document_can_be_photographed_with_the_camera(visit):
     person = visit(has_clock=True)
     person.open()
     person.press("start")
     person.record()
     person.press("selfie_use")
-    person.press("document_camera")
-    person.at("document-camera")
-    expect(person.button("document_shoot")).not_to_have_attribute("aria-disabled", "true")
-    person.screenshot("phone-06-document-camera")
-    person.press("document_shoot")
-    person.at("document-review")
-    assert person.page.evaluate("document.getElementById('document-live').srcObject") is None, "the camera is off again"
-    size = person.page.locator("#document-photo").evaluate("(image) => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
-    assert abs(size[0] / size[1] - 4 / 3) < 0.02, "what the frame showed is what is sent"
+    for field, name, camera in [("id_photo", "document", "document_camera"), ("id_photo_back", "document_back", "document_back_camera")]:
+        person.at("document", field)
+        expect(person.heading()).to_have_text(person.words[f"{name}_title"])
+        person.press(camera)
+        person.at("document-camera", field)
+        expect(person.heading()).to_have_text(person.words[f"{name}_camera_title"])
+        expect(person.button("document_shoot")).not_to_have_attribute("aria-disabled", "true")
+        person.screenshot(f"phone-06-{name}-camera")
+        person.press("document_shoot")
+        person.at("document-review", field)
+        expect(person.heading()).to_have_text(person.words[f"{name}_review_title"])
+        expect(person.page.get_by_role("img", name=person.words[f"{name}_photo"], exact=True)).to_be_visible()
+        assert person.page.evaluate("document.getElementById('document-live').srcObject") is None, "the camera is off again"
+        size = person.page.locator("#document-photo").evaluate("(image) => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
+        assert abs(size[0] / size[1] - 4 / 3) < 0.02, "what the frame showed is what is sent"
+        person.press("document_use")
+    person.at("send")
+
+
+# ---------------------------------------------------------------- the back of a card
+
+
+def test_both_sides_of_a_card_are_sent(visit):
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.to_send(back="card-back.jpg")
+    person.screenshot("phone-08-send-both-sides")
+    person.press("send")
+    person.at("outcome")
+    assert person.slots == ["selfie_video", "id_photo", "id_photo_back"]
+    assert person.sent() == [["selfie_video", "id_photo", "id_photo_back"]]
+
+
+def test_a_passport_takes_one_tap_and_no_photo_of_a_back(visit):
+    # A phone whose browser's bars leave less of its screen.
+    person = visit(camera_error="NotFoundError", device={**PHONE, "viewport": {"width": 390, "height": 664}})
+    person.open()
+    person.to_side("id_photo_back")
+    person.screenshot("phone-07-document-back-small")
+    expect(person.button("document_keep")).to_be_hidden()
+    expect(person.button("document_no_back")).to_be_in_viewport(ratio=1)
+    person.press("document_no_back")
+    person.at("send")
+    expect(person.page.locator('[data-step="send"] [data-field="id_photo_back"]')).to_contain_text(person.words["document_back_none"])
+    person.press("send")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo"]
+    assert person.sent() == [["selfie_video", "id_photo"]]
+
+
+def test_the_back_can_be_changed_kept_left_out_and_added_before_sending(visit):
+    person = visit(camera_error="NotFoundError")
+    row = person.page.locator('[data-step="send"] [data-field="id_photo_back"]')
+    person.open()
+    person.to_send(back="card-back.jpg")
+    picture = row.locator("img").get_attribute("src")
+    person.press("change_document_back")
+    person.at("document", "id_photo_back")
+    person.press("document_keep")
+    person.at("send")
+    assert row.locator("img").get_attribute("src") == picture
+    person.press("change_document_back")
+    person.press("document_no_back")
+    person.at("send")
+    assert row.locator("img").get_attribute("src") is None, "the earlier photo is gone"
+    person.press("change_document_back")
+    person.at("document", "id_photo_back")
+    expect(person.button("document_keep")).to_be_hidden()
+    person.choose_photo("card-back.jpg")
+    person.press("document_retake")
+    person.at("document", "id_photo_back")
+    person.press("document_no_back")
+    person.at("send")
+    person.press("change_document")
+    person.at("document", "id_photo")
+    expect(person.button("document_no_back")).to_be_hidden()
+    person.press("document_keep")
+    person.at("send")
+    person.press("send")
+    person.outcome("verified")
+    assert person.sent() == [["selfie_video", "id_photo"]]
+
+
+# ---------------------------------------------------------------- what the person can mend
+
+
+def asks_to_mend(*factors):
+    """Answers the first submission with factors that the person can mend."""
+    result = {"status": "pending", "next_step": "resubmit", "verificationAssessment": {"riskFactors": factors}}
+    return fails_once(200, {"success": True, "check_id": "first", "result": result})
+
+
+@pytest.mark.parametrize(("factors", "again"), [
+    (["selfie_face_not_clear"], ["selfie_video"]),
+    (["id_face_not_clear"], ["id_photo"]),
+    (["document_not_read"], SIDES),
+    (["document_expired", "document_not_read"], SIDES),
+    (["not_an_identity_document"], SIDES),
+    (["id_face_not_clear", "selfie_face_not_clear"], ["selfie_video", "id_photo"]),
+    (["liveness_missing", "id_face_not_clear"], ["id_photo"]),
+], ids=lambda value: "-".join(value))
+def test_a_person_mends_what_was_wrong_and_the_rest_is_kept(visit, factors, again):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", asks_to_mend(*factors))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.at("resubmit")
+    expect(person.heading()).to_be_focused()
+    expect(person.page.locator("#mending li")).to_have_text([person.words[f"mend_{factor}"] for factor in factors])
+    person.press("try_again")
+    for field in again:
+        if field == "selfie_video":
+            person.at("selfie")
+            expect(person.button("selfie_keep")).to_be_hidden()
+            person.choose_video()
+            person.press("selfie_use")
+        elif field == "id_photo":
+            person.at("document", field)
+            expect(person.button("document_keep")).to_be_hidden()
+            person.choose_photo()
+            person.press("document_use")
+        else:
+            person.at("document", field)
+            person.press("document_no_back")
+    person.at("send")
+    person.press("send")
+    person.outcome("verified")
+    assert person.slots == ["selfie_video", "id_photo"] * 2, "the check has used up the uploads"
+
+
+@pytest.mark.parametrize(("factors", "key"), [
+    (["liveness_missing"], "mend_liveness_missing"), (["of_tomorrow"], "mend_other"), (["constructor"], "mend_other"),
+    ([], "mend_other"), (None, "mend_other"),
+])
+def test_without_a_file_to_mend_the_page_begins_again_and_offers_to_keep_everything(visit, factors, key):
+    person = visit(camera_error="NotFoundError")
+    answer = {"success": True, "result": {"status": "pending", "next_step": "resubmit", "verificationAssessment": {"riskFactors": factors}}}
+    person.page.route("**/verif/submit", fails_once(200, answer))
+    person.open()
+    person.to_send(back="card-back.jpg")
+    person.press("send")
+    person.at("resubmit")
+    expect(person.page.locator("#mending li")).to_have_text([person.words[key]])
+    person.press("try_again")
+    person.at("selfie")
+    person.press("selfie_keep")
+    person.at("document", "id_photo")
+    person.press("document_keep")
+    person.at("document", "id_photo_back")
+    expect(person.heading()).to_have_text(person.words["document_back_title"])
+    person.press("document_keep")
+    person.at("send")
+    person.press("send")
+    person.at("outcome")
+    assert person.sent() == [["selfie_video", *SIDES]] * 2
+
+
+@pytest.mark.parametrize("status", ["verified", "rejected"])
+def test_an_outcome_that_is_decided_is_shown_whatever_the_next_step(visit, status):
+    person = visit(camera_error="NotFoundError")
+    answer = {"success": True, "result": {"status": status, "next_step": "resubmit", "verificationAssessment": {"riskFactors": ["document_expired"]}}}
+    person.page.route("**/verif/submit", lambda route: route.fulfill(status=200, json=answer))
+    person.open()
+    person.to_send()
+    person.press("send")
+    person.outcome(status)
+
+
+@pytest.mark.parametrize("theme", ["", DARK], ids=["own-colours", "dark-theme"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_page_that_asks_to_mend_is_accessible_and_lets_the_person_leave(visit, device, theme):
+    person = visit(camera_error="NotFoundError", device=DEVICES[device])
+    person.page.route("**/verif/submit", asks_to_mend("selfie_face_not_clear", "document_not_read", "of_tomorrow"))
+    person.open_altered(theme=theme)
+    person.to_send()
+    person.press("send")
+    person.at("resubmit")
+    expect(person.page.get_by_role("listitem")).to_have_count(3)
+    person.settle()
+    assert Axe().run(person.page, options=WCAG).violations_count == 0
+    person.screenshot(f"{device}-15-resubmit{'-dark' if theme else ''}")
+    asked = []
+    person.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    assert "token=" in person.page.url
+    person.page.reload()
+    person.at("welcome")
+    assert asked == [], "what was taken has arrived"
+
+
+def test_a_document_that_cannot_be_read_is_asked_for_again_by_the_server(visit, tmp_path):
+    photo = tmp_path / "unreadable.jpg"
+    description = {"person": "anna", "document_number": "", "name": "", "mrz_lines": []}
+    subprocess.run([ROOT / ".venv/bin/python", ROOT / "tools/local/specimens.py", "photo", json.dumps(description), photo], check=True)
+    person = visit(camera_error="NotFoundError")
+    person.open()
+    person.to_send(photo)
+    person.press("send")
+    person.at("resubmit")
+    expect(person.page.locator("#mending li")).to_have_text([person.words["mend_document_not_read"]])
+    person.press("try_again")
+    person.at("document", "id_photo")
+    person.choose_photo()
+    person.press("document_use")
+    person.press("document_no_back")
+    person.press("send")
+    person.outcome("verified")
 
 
 def test_the_video_can_be_watched_and_taken_again_and_the_camera_is_only_on_meanwhile(visit):
@@ -167,8 +375,15 @@ def test_the_keyboard_alone_is_enough(visit):
     at_heading("document-review")
     tab_to("document_use")
     keyboard.press("Enter")
+    at_heading("document")
+    expect(person.heading()).to_have_text(person.words["document_back_title"])
+    tab_to("document_back_camera")
+    tab_to("document_choose")
+    tab_to("document_no_back")
+    keyboard.press("Enter")
     at_heading("send")
     tab_to("change_selfie")
+    tab_to("change_document_back")
     tab_to("send")
     keyboard.press("Enter")
     person.outcome("verified")
@@ -182,7 +397,7 @@ def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
 
     def check(name):
         person.settle()
-        result = Axe().run(person.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+        result = Axe().run(person.page, options=WCAG)
         assert result.violations_count == 0, f"{name}: {result.generate_report()}"
         seen.append(name)
         if theme:
@@ -217,6 +432,20 @@ def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
     person.at("document-review")
     check("document-review")
     person.press("document_use")
+    person.at("document", "id_photo_back")
+    check("document-back")
+    person.choose_photo({"name": "id.gif", "mimeType": "image/gif", "buffer": b"GIF89a"})
+    person.alert("error_type_id_photo_back")
+    check("document-back-alert")
+    person.press("document_back_camera")
+    expect(person.button("document_shoot")).not_to_have_attribute("aria-disabled", "true")
+    check("document-back-camera")
+    person.press("back")
+    person.choose_photo("card-back.jpg")
+    person.at("document-review", "id_photo_back")
+    check("document-back-review")
+    person.press("document_retake")
+    person.press("document_no_back")
     person.at("send")
     check("send")
     person.press("send")
@@ -238,7 +467,7 @@ def test_axe_finds_nothing_against_wcag_on_any_step(visit, theme):
     person.expect_trouble(STATUS_ERROR + "500")
 
 
-@pytest.mark.parametrize("problem", ["expired", "decided", "not_found"])
+@pytest.mark.parametrize("problem", ["expired", "decided", "not_found", "unsigned", "used_up"])
 def test_a_link_that_cannot_work_says_so_and_what_to_do(visit, problem):
     person = visit()
     person.open_altered(lambda settings: {**settings, "problem": problem, "token": ""}, step="problem")
@@ -249,10 +478,53 @@ def test_a_link_that_cannot_work_says_so_and_what_to_do(visit, problem):
     person.screenshot(f"phone-12-{problem}")
 
 
-def test_a_link_without_a_partner_still_says_what_to_do(visit):
+@pytest.mark.parametrize(("problem", "key"), [
+    ("not_found", "problem_unknown_next"), ("unsigned", "problem_unsigned_unknown_next"), ("used_up", "problem_used_up_unknown_next"),
+])
+def test_a_link_without_a_partner_still_says_what_to_do(visit, problem, key):
     person = visit()
-    person.open_altered(lambda settings: {**settings, "problem": "not_found", "partner": None, "token": None}, step="problem")
-    expect(person.page.locator("#problem-next")).to_have_text(person.words["problem_unknown_next"])
+    person.open_altered(lambda settings: {**settings, "problem": problem, "partner": None, "token": None}, step="problem")
+    expect(person.heading()).to_have_text(person.words[f"problem_{problem}_title"])
+    expect(person.page.locator("#problem-next")).to_have_text(person.words[key])
+
+
+def test_a_problem_that_the_page_does_not_know_is_a_link_that_does_not_work(visit):
+    person = visit()
+    person.open_altered(lambda settings: {**settings, "problem": "of_tomorrow", "token": None}, step="problem")
+    expect(person.heading()).to_have_text(person.words["problem_not_found_title"])
+
+
+def post_json(url, body, token=""):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", "Authorization": token})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def signing_key():
+    """The publishable key of a partner whose links have to be signed."""
+    if not STACK:
+        pytest.skip("only the stack of these tests can be given another partner")
+    variables = dict(line.split("=", 1) for line in (ROOT / ".env").read_text("utf-8").splitlines() if re.match(r"\w+=", line))
+    pocketbase = f"http://127.0.0.1:{STACK['PB_PORT']}/api/collections"
+    superuser = {"identity": variables["PB_SUPERUSER_EMAIL"], "password": variables["PB_SUPERUSER_PASSWORD"]}
+    token = post_json(f"{pocketbase}/_superusers/auth-with-password", superuser)["token"]
+    key = f"pk_signing_{uuid.uuid4().hex}"
+    hashed = hashlib.sha256(key.encode()).hexdigest()
+    partner = {"name": f"Signing partner {key}", "team": "team_signing", "active": True, "link_mode": "signed", "publishable_key_hash": hashed}
+    post_json(f"{pocketbase}/partners/records", partner, token)
+    return key
+
+
+def test_a_link_that_should_be_signed_and_is_not_asks_for_a_new_one(visit, signing_key):
+    person = visit()
+    answer = person.page.goto(open_link(person.user_identifier, signing_key))
+    assert answer.status == 403
+    person.at("problem")
+    expect(person.heading()).to_have_text(person.words["problem_unsigned_title"])
+    expect(person.page.locator("#problem-next")).not_to_have_text("")
+    expect(person.button("start")).to_be_hidden()
+    person.expect_trouble(STATUS_ERROR + "403")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -281,9 +553,23 @@ def test_nothing_is_cut_off_at_320_pixels_and_every_target_is_large_enough(visit
     person.at("document-review")
     check()
     person.press("document_use")
+    person.at("document", "id_photo_back")
+    check()
+    person.screenshot(f"narrow-{language}-document-back")
+    person.choose_photo("card-back.jpg")
+    person.at("document-review", "id_photo_back")
+    check()
+    person.press("document_retake")
+    check()
+    person.press("document_no_back")
     person.at("send")
     check()
     person.screenshot(f"narrow-{language}-send")
+    person.page.route("**/verif/submit", asks_to_mend(*mendable()))
+    person.press("send")
+    person.at("resubmit")
+    check()
+    person.screenshot(f"narrow-{language}-resubmit")
 
 
 def test_the_countdown_the_recording_and_the_progress_are_announced(visit):
@@ -301,6 +587,7 @@ def test_the_countdown_the_recording_and_the_progress_are_announced(visit):
     person.press("selfie_use")
     person.choose_photo()
     person.press("document_use")
+    person.press("document_no_back")
     person.press("send")
     person.outcome("verified")
     said = person.page.evaluate("window.said")
@@ -332,6 +619,10 @@ def test_without_the_camera_a_file_can_be_chosen_instead(visit, error, key):
     person.alert(key)
     person.choose_photo()
     person.press("document_use")
+    person.press("document_back_camera")
+    person.at("document", "id_photo_back")
+    person.alert(key)
+    person.press("document_no_back")
     person.press("send")
     person.outcome("verified")
 
@@ -418,7 +709,7 @@ def test_sending_works_again_after_being_offline(visit):
     person.expect_trouble(NETWORK_ERROR)
 
 
-def test_the_progress_bar_counts_both_files_and_leaving_asks_for_confirmation(visit):
+def test_the_progress_bar_counts_all_files_and_leaving_asks_for_confirmation(visit):
     person = visit(camera_error="NotFoundError")
     waiting = []
     person.route_uploads(lambda route: waiting.append(route))
@@ -459,6 +750,10 @@ def test_a_double_click_sends_once_and_skips_no_step(visit):
     assert person.step == "document"
     person.choose_photo()
     person.button("document_use").dblclick()
+    person.at("document", "id_photo_back")
+    person.settle()
+    person.at("document", "id_photo_back")
+    person.button("document_no_back").dblclick()
     person.at("send")
     person.settle()
     assert person.step == "send"
@@ -471,18 +766,19 @@ def test_a_double_click_sends_once_and_skips_no_step(visit):
 # ---------------------------------------------------------------- files that cannot be used
 
 
-def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(visit, tmp_path):
+@pytest.mark.parametrize("field", SIDES)
+def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(visit, tmp_path, field):
     person = visit(camera_error="NotFoundError")
     person.open()
-    person.to_document()
+    person.to_side(field)
     large = tmp_path / "large.jpg"
     large.write_bytes(b"\xff\xd8" + bytes(15 * 1024 * 1024))
     person.choose_photo(large)
-    person.alert("error_too_large_id_photo")
+    person.alert(f"error_too_large_{field}")
     expect(person.page.get_by_role("alert")).to_contain_text("15")
     assert person.slots == []
     person.choose_photo()
-    person.at("document-review")
+    person.at("document-review", field)
 
 
 def test_a_photo_the_bucket_finds_too_large_is_asked_for_again_and_the_video_is_kept(visit):
@@ -510,26 +806,28 @@ def test_a_photo_the_bucket_finds_too_large_is_asked_for_again_and_the_video_is_
     person.expect_trouble(STATUS_ERROR + "400")
 
 
+@pytest.mark.parametrize("field", SIDES)
 @pytest.mark.parametrize("file", [
     {"name": "id.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"},
     {"name": "id.heic", "mimeType": "image/heic", "buffer": b"0000ftypheic"},
     {"name": "empty.jpg", "mimeType": "image/jpeg", "buffer": b""},
 ])
-def test_a_file_of_an_unsupported_type_is_refused_with_the_types_that_work(visit, file):
+def test_a_file_of_an_unsupported_type_is_refused_with_the_types_that_work(visit, file, field):
     person = visit(camera_error="NotFoundError")
     person.open()
-    person.to_document()
+    person.to_side(field)
     person.choose_photo(file)
-    person.alert("error_type_id_photo")
+    person.alert(f"error_type_{field}")
 
 
-def test_a_damaged_photo_is_noticed_before_it_is_sent(visit):
+@pytest.mark.parametrize("field", SIDES)
+def test_a_damaged_photo_is_noticed_before_it_is_sent(visit, field):
     person = visit(camera_error="NotFoundError")
     person.open()
-    person.to_document()
+    person.to_side(field)
     person.choose_photo({"name": "id.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8 not a picture"})
-    person.alert("error_unusable_id_photo")
-    assert person.step == "document"
+    person.alert(f"error_unusable_{field}")
+    person.at("document", field)
 
 
 def test_without_a_camera_an_unusable_video_is_asked_for_again_as_a_file(visit):
@@ -548,6 +846,28 @@ def test_without_a_camera_an_unusable_video_is_asked_for_again_as_a_file(visit):
     person.expect_trouble(STATUS_ERROR + "400")
 
 
+def test_a_back_the_api_cannot_use_is_asked_for_again_or_left_out_and_the_rest_is_kept(visit):
+    for again in [True, False]:
+        person = visit(camera_error="NotFoundError")
+        person.page.route("**/verif/submit", fails_once(400, {"error": "Invalid file", "field": "id_photo_back"}))
+        person.open()
+        person.to_send(back="card-back.jpg")
+        person.press("send")
+        person.at("document", "id_photo_back")
+        person.alert("error_unusable_id_photo_back")
+        expect(person.button("document_keep")).to_be_hidden()
+        if again:
+            person.choose_photo("card-back.jpg")
+            person.press("document_use")
+        else:
+            person.press("document_no_back")
+        person.press("send")
+        person.at("outcome")
+        assert person.slots == ["selfie_video", *SIDES, *(SIDES[1:] if again else [])]
+        assert person.sent()[1] == ["selfie_video", *(SIDES if again else SIDES[:1])]
+        person.expect_trouble(STATUS_ERROR + "400")
+
+
 @pytest.mark.parametrize(("field", "step"), [("id_photo", "document"), ("selfie_video", "selfie")])
 def test_a_file_the_api_cannot_use_is_asked_for_again_and_the_other_is_kept(visit, field, step):
     person = visit(camera_error="NotFoundError" if field == "id_photo" else None, has_clock=True)
@@ -561,6 +881,7 @@ def test_a_file_the_api_cannot_use_is_asked_for_again_and_the_other_is_kept(visi
         person.press("selfie_use")
         person.choose_photo()
         person.press("document_use")
+        person.press("document_no_back")
     person.press("send")
     person.at(step)
     person.alert(f"error_unusable_{field}")
@@ -611,9 +932,11 @@ def test_a_check_that_fails_can_be_sent_again_without_uploading_again(visit, sta
     person.expect_trouble(STATUS_ERROR + str(status))
 
 
-def test_too_many_attempts_say_when_to_come_back(visit):
+@pytest.mark.parametrize("path", ["/api/uploads", "/verif/submit"])
+@pytest.mark.parametrize("body", [{"error": "Too many attempts"}, {"error": "Limit reached", "field": "id_photo", "reason": "of_tomorrow"}, {}])
+def test_too_many_attempts_say_when_to_come_back(visit, path, body):
     person = visit(camera_error="NotFoundError")
-    person.page.route("**/verif/submit", lambda route: route.fulfill(status=429, json={"error": "Too many attempts"}, headers={"Retry-After": "7200"}))
+    person.page.route(f"**{path}", lambda route: route.fulfill(status=429, json=body, headers={"Retry-After": "7200"}))
     person.open()
     person.to_send()
     person.press("send")
@@ -637,6 +960,19 @@ def test_uploads_that_are_gone_are_made_again(visit, status, body, again):
     person.outcome("verified")
     assert person.slots == ["selfie_video", "id_photo", *again]
     person.expect_trouble(STATUS_ERROR + str(status))
+
+
+def test_uploads_of_both_sides_that_are_gone_are_made_again(visit):
+    person = visit(camera_error="NotFoundError")
+    person.page.route("**/verif/submit", fails_once(404, {"error": "Upload not found"}))
+    person.open()
+    person.to_send(back="card-back.jpg")
+    person.press("send")
+    person.alert("error_gone")
+    person.press("send_again")
+    person.at("outcome")
+    assert person.slots == ["selfie_video", *SIDES] * 2
+    person.expect_trouble(STATUS_ERROR + "404")
 
 
 def test_a_profile_decided_meanwhile_ends_the_visit(visit):
@@ -680,13 +1016,21 @@ def test_every_language_has_the_same_messages_with_the_same_gaps():
             assert gaps[0] == gaps[1], f"{language}: {key}"
 
 
+def mendable():
+    """The risk factors that the page has its own message for."""
+    script = (PAGE_FOLDER / "page.js").read_text("utf-8")
+    return re.findall(r"^  (\w+):", re.search(r"const MENDING = \{\n(.*?)\n\};", script, re.DOTALL)[1], re.MULTILINE)
+
+
 def test_every_message_of_the_page_exists_and_none_is_left_over():
     english = messages("en")
     html, script = ((PAGE_FOLDER / name).read_text("utf-8") for name in ("page.html", "page.js"))
-    used = set(re.findall(r'data-(?:text|label|alt)="(\w+)"', html)) | set(re.findall(r'"([a-z]+(?:_[a-z]+)+|play|pause|send)"', script)) | set(re.findall(r'say\("(\w+)"', script)) | {"page_title"}
+    used = set(re.findall(r'data-(?:text|label|alt)(?:-back)?="(\w+)"', html)) | set(re.findall(r'"([a-z]+(?:_[a-z]+)+|play|pause|send)"', script)) | set(re.findall(r'say\("(\w+)"', script)) | {"page_title"}
     made = re.compile(r"(outcome|problem|error)_\w+_(title|text|next)")
+    used |= {f"mend_{factor}" for factor in mendable()}
     assert sorted(key for key in english if key not in used and not made.fullmatch(key)) == []
-    assert sorted(set(re.findall(r'data-(?:text|label|alt)="(\w+)"', html)) - set(english)) == []
+    assert sorted(f"mend_{factor}" for factor in mendable() if f"mend_{factor}" not in english) == []
+    assert sorted(set(re.findall(r'data-(?:text|label|alt)(?:-back)?="(\w+)"', html)) - set(english)) == []
     for kind in set(re.findall(r'new Failure\("(\w+)"', script)) | set(re.findall(r'onFile\("(\w+)"', script)):
         assert any(key.startswith(f"error_{kind}_") or key.startswith(f"problem_{kind}_") for key in english), kind
 

@@ -15,20 +15,33 @@ const FIRST_PICTURE_MS = 15_000;
 const RECORDING_TYPES = ["video/mp4;codecs=avc1.42E01E", "video/mp4", "video/webm;codecs=vp8", "video/webm"];
 const SELFIE_CAMERA = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 720 } };
 const DOCUMENT_CAMERA = { facingMode: { ideal: "environment" }, width: { ideal: 2560 }, height: { ideal: 1440 } };
+const PHOTO_TYPES = ["image/jpeg", "image/png", "image/webp"];
 const ACCEPTED_TYPES = {
   selfie_video: ["video/mp4", "video/webm", "video/quicktime", "video/x-m4v", "video/x-matroska"],
-  id_photo: ["image/jpeg", "image/png", "image/webp"],
+  id_photo: PHOTO_TYPES,
+  id_photo_back: PHOTO_TYPES,
 };
 /** Media types by file name extension, for files whose type the browser does not know. */
 const TYPES_BY_ENDING = {
   mp4: "video/mp4", m4v: "video/x-m4v", webm: "video/webm", mov: "video/quicktime", mkv: "video/x-matroska",
   jpg: "image/jpeg", jpeg: "image/jpeg", png: "image/png", webp: "image/webp",
 };
-const FIELDS = ["selfie_video", "id_photo"];
+/** In the order in which the page asks for them. A document without a back has no `id_photo_back`. */
+const FIELDS = ["selfie_video", "id_photo", "id_photo_back"];
+const BOTH_SIDES = ["id_photo", "id_photo_back"];
+/** Risk factors that the person can mend, with the files to take again. Each has a message `mend_<factor>`. */
+const MENDING = {
+  selfie_face_not_clear: ["selfie_video"],
+  id_face_not_clear: ["id_photo"],
+  document_not_read: BOTH_SIDES,
+  document_expired: BOTH_SIDES,
+  not_an_identity_document: BOTH_SIDES,
+  liveness_missing: [],
+};
 /** Failures that require another file. Each field has its own messages for them. */
 const FILE_FAILURES = ["unusable", "too_large", "type"];
-/** Failures that end the flow: nothing more can be done on this page. */
-const PROBLEMS = ["expired", "decided", "not_found"];
+/** Reasons why nothing, or nothing more, can be done on this page. Answers of the API cause the first three. */
+const PROBLEMS = ["expired", "decided", "not_found", "unsigned", "used_up"];
 /** Index of the part in the progress bar that a step belongs to. */
 const PART_OF_STEP = {
   "selfie": 0, "selfie-review": 0,
@@ -58,10 +71,12 @@ function say(key, values = {}) {
   return message.replace(/\{(\w+)\}/g, (whole, name) => all[name] ?? whole);
 }
 
-function fillWords() {
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
-  for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", say(element.dataset.label));
-  for (const element of document.querySelectorAll("[data-alt]")) element.alt = say(element.dataset.alt);
+/** Fills in the messages that elements name. Some name another one for the back of a document. */
+function fillWords(place, isBack = false) {
+  const word = ({ dataset }, kind) => say((isBack && dataset[`${kind}Back`]) || dataset[kind]);
+  for (const element of place.querySelectorAll("[data-text]")) element.textContent = word(element, "text");
+  for (const element of place.querySelectorAll("[data-label]")) element.setAttribute("aria-label", word(element, "label"));
+  for (const element of place.querySelectorAll("[data-alt]")) element.alt = word(element, "alt");
 }
 
 function readableSize(bytes) {
@@ -95,7 +110,10 @@ const section = (step) => document.querySelector(`[data-step="${step}"]`);
 function show(step, failure = null) {
   if (currentStep !== step) camera.close();
   currentStep = step;
-  for (const each of document.querySelectorAll("[data-step]")) each.hidden = each.dataset.step !== step;
+  for (const each of document.querySelectorAll("[data-step]")) each.hidden = true;
+  // Lays the page out without the step, so that a step which follows itself, such as the back of a document, arrives like others.
+  byId("main").getBoundingClientRect();
+  section(step).hidden = false;
   showPart(PART_OF_STEP[step]);
   showFailure(step, failure);
   const heading = section(step).querySelector("h1");
@@ -227,7 +245,9 @@ const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 // ---------------------------------------------------------------- captured files
 
 /** Per field `{blob, type, url, uploadId}`. `uploadId` is set after the upload, so that no file is sent twice. */
-const captures = { selfie_video: null, id_photo: null };
+const captures = Object.fromEntries(FIELDS.map((field) => [field, null]));
+/** Fields that the page still has to ask for. */
+const unanswered = new Set(FIELDS);
 
 function keep(field, blob) {
   discard(field);
@@ -237,7 +257,10 @@ function keep(field, blob) {
 function discard(field) {
   if (captures[field]) URL.revokeObjectURL(captures[field].url);
   captures[field] = null;
+  unanswered.add(field);
 }
+
+const captured = () => FIELDS.filter((field) => captures[field]);
 
 function typeOf(blob) {
   const ending = (blob.name ?? "").split(".").pop().toLowerCase();
@@ -247,26 +270,36 @@ function typeOf(blob) {
 async function checkChosen(field, file) {
   if (!ACCEPTED_TYPES[field].includes(typeOf(file)) || !file.size) throw new Failure("type", { field });
   if (file.size > settings.limits[field]) throw new Failure("too_large", { field });
-  if (field === "id_photo") await checkPicture(file);
+  if (field !== "selfie_video") await checkPicture(field, file);
 }
 
 /** Rejects a damaged picture before the upload. */
-async function checkPicture(file) {
+async function checkPicture(field, file) {
   const url = URL.createObjectURL(file);
   const image = new Image();
   image.src = url;
   await image.decode()
-    .catch(() => { throw new Failure("unusable", { field: "id_photo" }); })
+    .catch(() => { throw new Failure("unusable", { field }); })
     .finally(() => URL.revokeObjectURL(url));
 }
 
-const startCapture = (field, failure) => (field === "selfie_video" ? startSelfie(failure) : startDocument(failure));
+const startCapture = (field, failure) => (field === "selfie_video" ? startSelfie(failure) : startDocument(field, failure));
 
-/** Continues with the first missing file. After one file is retaken, the page does not ask for the other again. */
+/** Continues with the first file to ask for. After one file is retaken, the page does not ask for the others again. */
 function goOn() {
-  const missing = FIELDS.find((field) => !captures[field]);
-  if (missing) return startCapture(missing);
-  return showSend();
+  const next = FIELDS.find((field) => unanswered.has(field));
+  return next ? startCapture(next) : showSend();
+}
+
+function use(field) {
+  unanswered.delete(field);
+  return goOn();
+}
+
+/** Continues without the file of a field, and without an earlier one. */
+function skip(field) {
+  discard(field);
+  return use(field);
 }
 
 // ---------------------------------------------------------------- step: selfie
@@ -274,6 +307,7 @@ function goOn() {
 /** Shows the step and opens the camera. `failure` is the reason why another video is needed. It stays visible when the camera
  * cannot be opened, since a file can be chosen instead. */
 async function startSelfie(failure = null) {
+  byId("selfie-recorded").pause();
   show("selfie", failure);
   setSelfieStage("starting");
   byId("keep-selfie").hidden = !captures.selfie_video;
@@ -339,12 +373,12 @@ async function countDown() {
   }
 }
 
-/** URL of the video preview. Without a time in the URL, Safari shows no picture before playback. */
-const videoPreview = () => `${captures.selfie_video.url}#t=0.1`;
+/** URL of the preview of a file. Without a time in the URL, Safari shows no picture of a video before playback. */
+const preview = (field) => captures[field].url + (field === "selfie_video" ? "#t=0.1" : "");
 
 function reviewSelfie() {
   const video = byId("selfie-recorded");
-  video.src = videoPreview();
+  video.src = preview("selfie_video");
   showPlayButton();
   section("selfie-review").querySelector(".hint").textContent = say("selfie_review_hint");
   show("selfie-review");
@@ -367,23 +401,26 @@ function showPlayButton() {
   byId("play").querySelector("use").setAttribute("href", paused ? "#icon-play" : "#icon-pause");
 }
 
-function retakeSelfie() {
-  byId("selfie-recorded").pause();
-  return startSelfie();
+// ---------------------------------------------------------------- steps: document, for each of its sides
+
+/** Shows a step for the front or the back. */
+function showSide(step, field, failure = null) {
+  section(step).dataset.field = field;
+  fillWords(section(step), field === "id_photo_back");
+  show(step, failure);
 }
 
-// ---------------------------------------------------------------- step: document
-
-function startDocument(failure = null) {
-  show("document", failure);
-  byId("keep-document").hidden = !captures.id_photo;
+function startDocument(field, failure = null) {
+  showSide("document", field, failure);
+  byId("no-back").hidden = field !== "id_photo_back";
+  byId("keep-document").hidden = !captures[field];
 }
 
-async function openDocumentCamera() {
-  show("document-camera");
+async function openDocumentCamera(field) {
+  showSide("document-camera", field);
   setDocumentStage("starting");
   announce(say("camera_starting"));
-  const lost = () => startDocument(new Failure("camera_busy"));
+  const lost = () => startDocument(field, new Failure("camera_busy"));
   const opening = camera.open(byId("document-live"), DOCUMENT_CAMERA, lost);
   const { turn } = camera;
   try {
@@ -391,7 +428,7 @@ async function openDocumentCamera() {
     setDocumentStage("live");
     announce(say("camera_ready"));
   } catch (error) {
-    if (turn === camera.turn) startDocument(asFailure(error));
+    if (turn === camera.turn) startDocument(field, asFailure(error));
   }
 }
 
@@ -401,20 +438,20 @@ function setDocumentStage(state) {
   byId("shoot").setAttribute("aria-disabled", String(state !== "live"));
 }
 
-async function shoot() {
+async function shoot(field) {
   if (byId("document-stage").dataset.state !== "live") return;
   setDocumentStage("taken");
   try {
-    keep("id_photo", await photograph(byId("document-live")));
-    reviewDocument();
+    keep(field, await photograph(byId("document-live")));
+    reviewDocument(field);
   } catch (error) {
-    startDocument(asFailure(error));
+    startDocument(field, asFailure(error));
   }
 }
 
-function reviewDocument() {
-  byId("document-photo").src = captures.id_photo.url;
-  show("document-review");
+function reviewDocument(field) {
+  byId("document-photo").src = preview(field);
+  showSide("document-review", field);
 }
 
 // ---------------------------------------------------------------- chosen files
@@ -422,13 +459,16 @@ function reviewDocument() {
 async function choose(field, input) {
   const [file] = input.files;
   if (!file) return;
+  const step = currentStep;
   try {
     await checkChosen(field, file);
+    // A large picture takes a while to check. A person who went on meanwhile does not want it.
+    if (currentStep !== step) return;
     keep(field, file);
     if (field === "selfie_video") reviewSelfie();
-    else reviewDocument();
+    else reviewDocument(field);
   } catch (error) {
-    refuseChosen(field, asFailure(error));
+    if (currentStep === step) refuseChosen(field, asFailure(error));
   } finally {
     // Without this, choosing the same file again would fire no event.
     input.value = "";
@@ -436,7 +476,7 @@ async function choose(field, input) {
 }
 
 function refuseChosen(field, failure) {
-  if (field === "id_photo") return startDocument(failure);
+  if (field !== "selfie_video") return startDocument(field, failure);
   show("selfie");
   return selfieCameraFailed(failure);
 }
@@ -444,10 +484,13 @@ function refuseChosen(field, failure) {
 // ---------------------------------------------------------------- step: send
 
 function showSend(failure = null) {
-  byId("send-video").src = videoPreview();
-  byId("send-photo").src = captures.id_photo.url;
-  byId("send-video-size").textContent = readableSize(captures.selfie_video.blob.size);
-  byId("send-photo-size").textContent = readableSize(captures.id_photo.blob.size);
+  for (const row of section("send").querySelectorAll("[data-field]")) {
+    const { field } = row.dataset;
+    const thumbnail = row.querySelector(".thumbnail");
+    if (captures[field]) thumbnail.src = preview(field);
+    else thumbnail.removeAttribute("src");
+    row.querySelector("span").textContent = captures[field] ? readableSize(captures[field].blob.size) : say("document_back_none");
+  }
   byId("send").textContent = say(failure ? "send_again" : "send");
   show("send", failure);
 }
@@ -458,14 +501,14 @@ async function send() {
     await uploadMissing();
     show("checking");
     announce(say("checking_hint"));
-    showOutcome(await submit());
+    showAnswer(await submit());
   } catch (error) {
     sendingFailed(asFailure(error));
   }
 }
 
 async function uploadMissing() {
-  const missing = FIELDS.filter((field) => !captures[field].uploadId);
+  const missing = captured().filter((field) => !captures[field].uploadId);
   if (!missing.length) return;
   show("sending");
   const progress = progressOf(missing);
@@ -475,14 +518,15 @@ async function uploadMissing() {
   }
 }
 
-/** Returns a function that shows the progress of both files together. Files of an earlier attempt count as sent. */
+/** Returns a function that shows the progress of all files together. Files of an earlier attempt count as sent. */
 function progressOf(missing) {
-  const sizes = FIELDS.map((field) => captures[field].blob.size);
-  const sent = FIELDS.map((field, index) => (missing.includes(field) ? 0 : sizes[index]));
+  const fields = captured();
+  const sizes = fields.map((field) => captures[field].blob.size);
+  const sent = fields.map((field, index) => (missing.includes(field) ? 0 : sizes[index]));
   const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
   let announced = 0;
   const update = (field, bytes) => {
-    const index = FIELDS.indexOf(field);
+    const index = fields.indexOf(field);
     sent[index] = Math.min(bytes, sizes[index]);
     const percent = Math.floor((sum(sent) / sum(sizes)) * 100);
     showProgress(percent);
@@ -544,7 +588,7 @@ function uploadRefusal(request, field) {
 async function submit() {
   const form = new FormData();
   form.append("user_identifier", settings.userIdentifier);
-  for (const field of FIELDS) form.append(field, `upload:${captures[field].uploadId}`);
+  for (const field of captured()) form.append(field, `upload:${captures[field].uploadId}`);
   return call(settings.submitPath, { body: form });
 }
 
@@ -592,12 +636,43 @@ function sendingFailed(failure) {
     discard(failure.field);
     return startCapture(failure.field, failure);
   }
-  if (failure.kind === "gone") forgetUploads(failure.field ? [failure.field] : FIELDS);
+  if (failure.kind === "gone") forgetUploads(failure.field);
   return showSend(failure);
 }
 
-function forgetUploads(fields) {
-  for (const field of fields) captures[field].uploadId = null;
+/** Makes the page upload a file again, or without a field all of them. */
+function forgetUploads(field = null) {
+  for (const each of captured()) if (!field || each === field) captures[each].uploadId = null;
+}
+
+// ---------------------------------------------------------------- the answer
+
+function showAnswer(answer) {
+  const { status, next_step: nextStep, verificationAssessment: assessment } = answer.result ?? {};
+  const isDecided = status === "verified" || status === "rejected";
+  if (!isDecided && nextStep === "resubmit") return showResubmit(assessment?.riskFactors);
+  return showOutcome(answer);
+}
+
+/** Says what to mend, and has the files in question taken again. If that is none in particular, the page asks for each, and offers
+ * to keep it. */
+function showResubmit(riskFactors) {
+  const factors = Array.isArray(riskFactors) ? riskFactors : [];
+  const known = factors.filter((factor) => Object.hasOwn(MENDING, factor));
+  const sentences = known.map((factor) => say(`mend_${factor}`));
+  if (!known.length || known.length < factors.length) sentences.push(say("mend_other"));
+  byId("mending").replaceChildren(...[...new Set(sentences)].map(listItem));
+  // The check has used up the uploads.
+  forgetUploads();
+  known.flatMap((factor) => MENDING[factor]).forEach(discard);
+  if (!unanswered.size) FIELDS.forEach((field) => unanswered.add(field));
+  show("resubmit");
+}
+
+function listItem(text) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  return item;
 }
 
 // ---------------------------------------------------------------- the end
@@ -618,43 +693,55 @@ function showOutcome({ check_id: checkId, result }) {
   history.replaceState(null, "", location.pathname);
 }
 
-function showProblem(problem) {
+function showProblem(given) {
+  const problem = PROBLEMS.includes(given) ? given : "not_found";
   byId("problem-title").textContent = say(`problem_${problem}_title`);
   byId("problem-text").textContent = say(`problem_${problem}_text`);
-  byId("problem-next").textContent = say(partner.name ? `problem_${problem}_next` : "problem_unknown_next");
+  byId("problem-next").textContent = say(partner.name ? `problem_${problem}_next` : unnamedNext(problem));
   show("problem");
   letGo();
 }
 
+/** The message that tells what to do without a partner's name. */
+function unnamedNext(problem) {
+  const own = `problem_${problem}_unknown_next`;
+  return own in settings.messages ? own : "problem_unknown_next";
+}
+
 function letGo() {
-  for (const media of [byId("selfie-recorded"), byId("send-video"), byId("document-photo"), byId("send-photo")]) media.removeAttribute("src");
+  const previews = section("send").querySelectorAll(".thumbnail");
+  for (const media of [byId("selfie-recorded"), byId("document-photo"), ...previews]) media.removeAttribute("src");
   FIELDS.forEach(discard);
 }
 
-/** Asks before the page is left while captured files would be lost. */
+/** Asks before the page is left while captured files would be lost. After an answer they have arrived. */
 function askBeforeLeaving(event) {
-  if (FIELDS.some((field) => captures[field])) event.preventDefault();
+  if (captured().length && currentStep !== "resubmit") event.preventDefault();
 }
 
 // ---------------------------------------------------------------- start
 
+/** What buttons do, with the field that they belong to. */
 const actions = {
-  "start": () => startSelfie(),
+  "start": goOn,
   "record": recordSelfie,
   "camera-again": () => startSelfie(),
   "play": togglePlay,
-  "retake-selfie": retakeSelfie,
   "document-camera": openDocumentCamera,
   "shoot": shoot,
-  "retake-document": () => startDocument(),
-  "go-on": goOn,
+  "retake": (field) => startCapture(field),
+  "use": use,
+  "skip": skip,
   "send": send,
+  "try-again": goOn,
 };
 
+const fieldOf = (element) => element.closest("[data-field]")?.dataset.field;
+
 function onClick(event) {
-  const action = event.target.closest("[data-action]")?.dataset.action;
+  const button = event.target.closest("[data-action]");
   // The second click of a double click is ignored, since it would hit a button of the next step.
-  if (action && event.detail <= 1) actions[action]();
+  if (button && event.detail <= 1) actions[button.dataset.action](fieldOf(button));
 }
 
 function onlineAgain() {
@@ -675,14 +762,13 @@ function showPartner() {
 }
 
 function begin() {
-  fillWords();
+  fillWords(document);
   showPartner();
   document.addEventListener("click", onClick);
   window.addEventListener("beforeunload", askBeforeLeaving);
   window.addEventListener("online", onlineAgain);
   for (const type of ["play", "pause", "ended"]) byId("selfie-recorded").addEventListener(type, showPlayButton);
-  byId("selfie-file").addEventListener("change", ({ target }) => choose("selfie_video", target));
-  byId("document-file").addEventListener("change", ({ target }) => choose("id_photo", target));
+  for (const id of ["selfie-file", "document-file"]) byId(id).addEventListener("change", ({ target }) => choose(fieldOf(target), target));
   if (settings.problem) showProblem(settings.problem);
   else show("welcome");
 }
