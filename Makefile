@@ -39,7 +39,7 @@ run: $(TOOLS) .env ## Serve the API (API_PORT, 3000) with a PocketBase (PB_PORT,
 	@exec $(WITH_ENV) exec target/debug/local stack
 
 .PHONY: demo
-demo: $(TOOLS) .env .run/specimens ## Walk through the API of the running stack
+demo: specimens .env ## Walk through the API of the running stack
 	@$(BUILD) --quiet
 	@$(WITH_ENV) target/debug/local demo
 
@@ -49,7 +49,7 @@ token: $(TOOLS) .env ## Print a development token
 	@$(WITH_ENV) target/debug/admin token
 
 .PHONY: partner
-partner: $(TOOLS) .env ## Add a partner, rotate or revoke its keys: make partner ARGS="add 'Acme Ltd' --team team_9"
+partner: $(TOOLS) .env ## Add a partner, rotate or revoke its keys, sign a link: make partner ARGS="add 'Acme Ltd' --team team_9"
 	@$(BUILD) --quiet
 	@$(WITH_ENV) target/debug/admin partner $(ARGS)
 
@@ -112,6 +112,10 @@ check: .tools/bin/cargo-deny .tools/bin/cargo-machete ## Format, lints, licences
 
 .env:
 	cp .env.example .env
+
+.PHONY: specimens
+specimens: $(TOOLS) ## Draw new specimens in .run/specimens: a document and a video serve one person
+	@.venv/bin/python tools/local/specimens.py .run/specimens
 
 .run/specimens: tools/local/specimens.py $(TOOLS)
 	.venv/bin/python tools/local/specimens.py $@

@@ -207,6 +207,7 @@ fn calls_of(binary: &str) -> Vec<(&'static str, &'static str)> {
             &USE_UPLOADS[..3],
             &link,
             &[("s3:PutObject", CHECKS), ("s3:DeleteObject", CHECKS), ("rekognition:CompareFaces", "*")],
+            &[("rekognition:DetectText", "*")],
             &queue,
         ]
         .concat(),

@@ -148,6 +148,8 @@ def main(folder):
     anna, bert = (dict(person=person, document_number=f"{person[0].upper()}{random.randrange(10**8):08}") for person in ("anna", "bert"))
     for name, description in [("id-same", anna), ("id-other", bert), ("id-instructions", dict(bert, instructions="obeyed"))]:
         photo(description).save(folder / f"{name}.jpg", quality=88)
+    back = dict(mrz_lines=td1(number=anna["document_number"], **person), faces=0, card=False)
+    photo(back).save(folder / "id-back.jpg", quality=88)
     for kind in ("webm", "mp4", "mjpeg"):
         selfie(dict(person="anna", serial=random.randrange(10**8)), folder / f"selfie.{kind}")
 

@@ -5,7 +5,7 @@
 //!
 //! PocketBase calls: three, to load the profile and the session at the same time and to write, and those for copied files; one
 //! per upload; with a flow token one more, to check that the profile is still open; one to store a session's result that is read
-//! first here; one for an event of Fingerprint, since an event serves one person. AWS calls: one in that case. S3 calls: three per upload, and one for all. Fingerprint calls: one, with device data.
+//! first here; two or three for an event of Fingerprint that was sent before. AWS calls: one in that case. S3 calls: three per upload, and one for all. Fingerprint calls: one, with device data.
 
 mod crosscheck;
 mod fingerprint;
@@ -150,23 +150,42 @@ async fn record(
     let liveness = crosscheck::compare(&state.liveness, pocketbase, session, caller.is_flow(), &verification);
     let device = state.fingerprint.check(verification.fingerprint.as_ref());
     let (liveness, mut verdict) = join(liveness, device).await;
-    // An event of Fingerprint serves one person.
-    let event = fingerprint::event_id(verification.fingerprint.as_ref());
-    let event = event.filter(|_| verdict.as_ref().is_some_and(fingerprint::Verdict::is_found));
-    let event = event.map(|event| Evidence::new(profile.team.as_ref(), EvidenceKind::DeviceEvent, event));
-    let known = pocketbase.known_evidence(event.into_iter().collect(), owner).await?;
-    if let (false, Some(verdict)) = (known.of_others.is_empty(), &mut verdict) {
-        verdict.fail_as_anothers();
-    }
-    let evidence = known.new.first().map(|evidence| (evidence, owner));
     if let Some(liveness) = liveness? {
         liveness.apply_to(&mut verification);
     }
-    verification.fingerprint_verdict = verdict.map(|verdict| json!(verdict));
+    let event = fingerprint::event_id(verification.fingerprint.as_ref());
+    let event = event.filter(|_| verdict.as_ref().is_some_and(fingerprint::Verdict::is_found));
+    let event = event.map(|event| Evidence::new(profile.team.as_ref(), EvidenceKind::DeviceEvent, event));
+    verification.fingerprint_verdict = verdict.as_ref().map(|verdict| json!(verdict));
+    let write = |verification, evidence| store(state, caller, verification, files, uses, evidence);
+    let written = write(verification.clone(), event.as_ref().map(|event| (event, owner))).await;
+    match (written, event.clone()) {
+        // An event serves one person, and this one was sent before.
+        (Err(profiles::Error::PocketBase(Error::NotUnique(field))), Some(event)) if field == "id" => {
+            let known = pocketbase.known_evidence(vec![event], owner).await?;
+            if let (false, Some(verdict)) = (known.of_others.is_empty(), &mut verdict) {
+                verdict.fail_as_anothers();
+            }
+            verification.fingerprint_verdict = verdict.map(|verdict| json!(verdict));
+            write(verification, None).await.map_err(write_error)
+        }
+        (outcome, _) => outcome.map_err(write_error),
+    }
+}
+
+/// Adds the record. With a flow token, it takes one of the profile's attempts of the day.
+async fn store(
+    state: &State,
+    caller: &Caller,
+    verification: NewVerification,
+    files: &[(&'static str, RecordFile)],
+    uses: &[UploadUse],
+    evidence: Option<(&Evidence, &EvidenceOwner)>,
+) -> Result<VerificationRecord, profiles::Error> {
+    let pocketbase = &state.backend.pocketbase;
     let writer = caller.writer();
     if !caller.is_flow() {
-        let record = pocketbase.create_verification(writer, &verification, files, uses, evidence).await;
-        return record.map_err(|error| write_error(error.into()));
+        return Ok(pocketbase.create_verification(writer, &verification, files, uses, evidence).await?);
     }
     // The partner may have decided during the checks, which can take seconds.
     let profile = profiles::load_open(pocketbase, &verification.profile, caller).await?;
@@ -174,7 +193,7 @@ async fn record(
         let verification = NewVerification { flow_attempt: Some(attempt), ..verification.clone() };
         async move { pocketbase.create_verification(writer, &verification, files, uses, evidence).await }
     };
-    state.daily_limit.attempts(&profile)?.store(store).await.map_err(write_error)
+    state.daily_limit.attempts(&profile)?.store(store).await
 }
 
 /// Error for a failed write: 409 for a session that another verification uses, since a unique index accepts it once.
@@ -182,10 +201,6 @@ fn write_error(error: profiles::Error) -> ApiError {
     match error {
         profiles::Error::PocketBase(Error::NotUnique(field)) if field == "liveness_session" => session_conflict(
             "This session has been used for a verification already: the profile shows it. Or create another session",
-        ),
-        profiles::Error::PocketBase(Error::NotUnique(field)) if field == "id" => ApiError::conflict(
-            "Device event conflict",
-            "The fingerprint event is just being stored by another request; send this one again",
         ),
         error => error.into(),
     }

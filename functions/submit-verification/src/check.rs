@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use futures_util::future::{join_all, try_join, try_join3, try_join4, try_join_all};
+use futures_util::future::{join_all, try_join3, try_join4, try_join_all};
 use lambda_http::http::StatusCode;
 use shared::auth::Caller;
 use shared::aws;
@@ -11,7 +11,7 @@ use shared::file::{Content, File};
 use shared::http::{ApiError, Form};
 use shared::pocketbase::Error;
 use shared::pocketbase::records::{
-    AttemptUse, CheckOutcome, CheckState, Evidence, EvidenceKind, EvidenceOwner, NewCheck, NewDelivery,
+    AttemptUse, CheckOutcome, CheckState, Evidence, EvidenceKind, EvidenceOwner, KnownEvidence, NewCheck, NewDelivery,
     ProcessingCheck, Subscriber, UploadUse, WebhookEvent,
 };
 use shared::profiles::{self, Attempts};
@@ -244,26 +244,29 @@ async fn decide_and_write(
         examined.unwrap_or_else(|_| Err(Failure::of_processing("not decided in 25 s", AttemptUse::GivenBack)))
     };
     let ((), subscribers, examined) = try_join3(stored, subscribers, examined).await?;
-    let mut last = None;
-    // A concurrent request can store the same evidence, which then counts as used before.
+    // Most evidence was never used before, and storing it succeeds. Where it fails, the evidence is looked up, and the outcome is decided
+    // and written again.
+    let owner = submission.owner();
+    let mut known = KnownEvidence { new: examined.evidence.clone(), of_others: Vec::new() };
     for _ in 0..EVIDENCE_ATTEMPTS {
-        let outcome = weigh_and_write(state, caller, submission, check, &examined, &subscribers, uses).await;
+        let outcome = weigh_and_write(state, caller, submission, check, &examined, &known, &subscribers, uses).await;
         match outcome {
-            Err(Conflict::Evidence(failure)) => last = Some(failure),
+            Err(Conflict::Evidence) => known = pocketbase.known_evidence(examined.evidence.clone(), &owner).await?,
             Err(Conflict::Other(failure)) => return Err(failure),
             Ok(completed) => return Ok(completed),
         }
     }
-    Err(last.unwrap_or_else(|| Failure::of_processing("no outcome", AttemptUse::GivenBack)))
+    Err(Failure::of_processing("the evidence is being stored by other requests", AttemptUse::GivenBack))
 }
 
-/// How often an outcome is written when concurrent requests store the same evidence.
+/// How often an outcome is written. The second time follows a look-up; a third is needed when a concurrent request stores the same
+/// evidence after it.
 const EVIDENCE_ATTEMPTS: usize = 3;
 
 /// Reason why an outcome was not written.
 enum Conflict {
-    /// A concurrent request has stored the same evidence.
-    Evidence(Failure),
+    /// The evidence was used before.
+    Evidence,
     Other(Failure),
 }
 
@@ -282,33 +285,26 @@ struct Examination {
     frames: usize,
 }
 
-/// Looks up who used the evidence before and whether the partner has decided in the meantime, decides, and writes the outcome.
+/// Looks up whether the partner has decided in the meantime, decides, and writes the outcome.
+#[allow(clippy::too_many_arguments)] // The parts of one decision.
 async fn weigh_and_write(
     state: &State,
     caller: &Caller,
     submission: &Submission,
     check: &ProcessingCheck,
     examined: &Examination,
+    known: &KnownEvidence,
     subscribers: &[Subscriber],
     uses: &[UploadUse],
 ) -> Result<Completed, Conflict> {
     let pocketbase = &state.backend.pocketbase;
-    let owner = submission.owner();
-    let profile = async {
-        let profile = profiles::load_open(pocketbase, submission.profile_id(), caller).await;
-        profile.map_err(Failure::from)
-    };
-    let known = async {
-        pocketbase.known_evidence(examined.evidence.clone(), &owner).await.map_err(Failure::from)
-    };
-    let (profile, known) = try_join(profile, known).await?;
+    let profile = profiles::load_open(pocketbase, submission.profile_id(), caller).await?;
     let of_others = |kind: &EvidenceKind| known.of_others.contains(kind);
-    let is_told = |text: &str| holds_instructions(text);
     let findings = Findings {
         instructions: examined.faces.instructions
             || [&examined.faces.id_text, &examined.faces.selfie_text, &examined.document.text]
                 .into_iter()
-                .any(|text| is_told(text)),
+                .any(|text| holds_instructions(text)),
         media_of_others: of_others(&EvidenceKind::Video) || of_others(&EvidenceKind::Photo),
         document_of_others: of_others(&EvidenceKind::Document),
         has_look_alike: profile.has_look_alike(),
@@ -317,7 +313,7 @@ async fn weigh_and_write(
         document: examined.document.findings.clone(),
     };
     let decision = rules::decide(&findings, &state.thresholds);
-    let writing = Writing { check, previous_status: profile.status(), examined, new_evidence: &known.new, owner: &owner, uses };
+    let writing = Writing { check, previous_status: profile.status(), examined, new_evidence: &known.new, owner: &submission.owner(), uses };
     write_outcome(state, caller, submission, decision, subscribers, writing).await
 }
 
@@ -473,7 +469,7 @@ async fn write_outcome(
         return Ok(Completed { result, deliveries });
     };
     if matches!(&error, Error::NotUnique(field) if field == "id") {
-        return Err(Conflict::Evidence(error.into()));
+        return Err(Conflict::Evidence);
     }
     let answer_is_lost = matches!(error, Error::Unreachable(_) | Error::TimedOut | Error::BadAnswer(_));
     let error =

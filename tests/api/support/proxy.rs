@@ -36,8 +36,8 @@ pub enum Mood {
     Before(usize),
     /// Passes so many calls on and the next one too, and holds the answer to that.
     Behind(usize),
-    /// Passes them on, and hangs up instead of answering the first batch.
-    LosingBatch,
+    /// Passes them on, and hangs up instead of answering a batch: the one after so many others.
+    LosingBatch(usize),
     /// Answers JSON that is not what PocketBase would say.
     Nonsense,
     /// Holds every call until [`Proxy::set`] is called, then passes it on.
@@ -204,7 +204,8 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
             Mood::After(calls @ 1..) => *mood = Mood::After(calls - 1),
             Mood::Before(calls @ 1..) => *mood = Mood::Before(calls - 1),
             Mood::Behind(calls @ 1..) => *mood = Mood::Behind(calls - 1),
-            Mood::LosingBatch if is_batch => *mood = Mood::Honest,
+            Mood::LosingBatch(0) if is_batch => *mood = Mood::Honest,
+            Mood::LosingBatch(batches) if is_batch => *mood = Mood::LosingBatch(batches - 1),
             _ => {}
         }
         (now, *inner.releases.borrow())
@@ -244,7 +245,7 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
         | Mood::Behind(_)
         | Mood::HangingUp
         | Mood::RefusingWrites
-        | Mood::LosingBatch
+        | Mood::LosingBatch(_)
         | Mood::ThrottlingFiles
         | Mood::Pausing(_) => {}
     }
@@ -269,7 +270,7 @@ async fn pass(State(inner): State<Inner>, request: Request) -> Response {
     {
         inner.pause(arrival).await;
     }
-    if mood == Mood::HangingUp || is_batch && mood == Mood::LosingBatch {
+    if mood == Mood::HangingUp || is_batch && mood == Mood::LosingBatch(0) {
         return cut();
     }
     let (status, mut headers) = (answer.status(), answer.headers().clone());
