@@ -147,7 +147,7 @@ migrate(
     }
 
     // Words that leave a profile open. Any other word of the partner is a decision, as "declined".
-    const open = "('', 'unverified', 'pending', 'in_review', 'resubmission_requested', 'expired')";
+    const open = "('', 'unverified', 'pending', 'in_review', 'pending_review', 'resubmission_requested', 'expired')";
     const byPartner = (name, query) =>
       replace(name, query, "WHERE lower(new_status) IN ('verified', 'rejected')", `WHERE lower(new_status) NOT IN ${open}`);
     const count = (table, where = "") => `CAST((SELECT COUNT(*) FROM ${table} AS t
@@ -175,7 +175,8 @@ migrate(
     const owners = collection("verification_overview");
     owners.viewQuery = byPartner("verification_overview", owners.viewQuery);
     owners.viewQuery = replace("verification_overview", owners.viewQuery, "p.user_id,",
-      "p.user_id, p.origin, p.decided_by, s.by_rules AS latest_by_rules,");
+      `p.user_id, p.origin, p.decided_by, s.by_rules AS latest_by_rules,
+            ${count("status_history")} AS flow_statuses_today, CAST(date('now') AS TEXT) AS today,`);
     app.save(owners);
   },
   () => {

@@ -141,13 +141,21 @@ impl DailyLimit {
             Quota::Analyses => profile.flow_analyses_today,
             Quota::Updates => profile.flow_updates_today,
         };
+        self.attempts_after(used, &profile.today)
+    }
+
+    /// The attempts that are left after those of a UTC day, `YYYY-MM-DD`.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`] when there are none.
+    pub fn attempts_after(self, used: u32, today: &str) -> Result<Attempts, Error> {
         if used >= self.per_day {
             return Err(limit_reached(self.quota));
         }
         // Failed checks give their numbers back, so numbers up to the count may be free. They are tried last.
         let given_back = (self.quota == Quota::Checks).then_some(1..=used).into_iter().flatten();
         let numbers = (used + 1..=self.per_day).chain(given_back);
-        let names: Vec<_> = numbers.map(|number| format!("{}#{number}", profile.today)).collect();
+        let names: Vec<_> = numbers.map(|number| format!("{today}#{number}")).collect();
         Ok(Attempts { quota: self.quota, names: names.into_iter() })
     }
 }

@@ -302,7 +302,7 @@ async fn a_flow_token_cannot_set_a_decision() {
         let answer = app.patch(&format!("/api/profiles/{id}")).bearer(&flow).form(form).send().await;
         assert_eq!((answer.status, &answer.body["field"]), (403, &json!(field)), "{answer:?}");
     }
-    for status in ["verified", "rejected", "approved", "Pending", "unverified"] {
+    for status in ["verified", "rejected", "in_review", "Pending", "unverified"] {
         let body = json!({ "previous_status": "pending", "new_status": status, "notes": "Me again" });
         let answer = app.post(&format!("/api/status_history/{id}")).bearer(&flow).json(&body).send().await;
         assert_eq!(answer.status, 403, "{status}");

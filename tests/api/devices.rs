@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{App, FormBody, JPEG, shared};
+use crate::support::{App, FormBody, JPEG, shared, unique};
 
 /// The verdict that is stored beside this data.
 async fn verdict(app: &App, data: &str) -> Value {
@@ -36,9 +36,10 @@ async fn a_device_passes_when_every_check_does() {
     let app = App::new().await;
     // The names of the agent's version 4 and of version 3, and a bare event id.
     for data in [
-        data("good.1"),
-        json!({ "requestId": "good.1", "visitorId": "SpecimenVisitor00001", "confidence": { "score": 1 } }).to_string(),
-        "good.1".to_owned(),
+        data(&unique("good.e")),
+        json!({ "requestId": unique("good.e"), "visitorId": "SpecimenVisitor00001", "confidence": { "score": 1 } })
+            .to_string(),
+        unique("good.e"),
     ] {
         let verdict = verdict(&app, &data).await;
         assert_eq!(verdict["result"], "pass", "{data} {verdict}");
@@ -50,11 +51,11 @@ async fn a_device_passes_when_every_check_does() {
 async fn a_device_fails_by_the_check_that_it_does_not_pass() {
     let app = App::new().await;
     for (data, failed) in [
-        (data("stale.1"), "fresh"),
-        (data("replayed.1"), "not_replayed"),
-        (data("other.1"), "same_visitor"),
-        (json!({ "event_id": "good.1", "visitor_id": "Somebody" }).to_string(), "same_visitor"),
-        (data("bot.1"), "not_a_bad_bot"),
+        (data(&unique("stale.e")), "fresh"),
+        (data(&unique("replayed.e")), "not_replayed"),
+        (data(&unique("other.e")), "same_visitor"),
+        (json!({ "event_id": unique("good.e"), "visitor_id": "Somebody" }).to_string(), "same_visitor"),
+        (data(&unique("bot.e")), "not_a_bad_bot"),
     ] {
         let verdict = verdict(&app, &data).await;
         assert_eq!(verdict["result"], "fail", "{data}");

@@ -188,7 +188,7 @@ async fn the_model_is_asked_for_a_strict_schema_with_the_image_as_it_is() {
         assert!(url.starts_with(&format!("data:{media_type};base64,")), "{url}");
         let format = &request["response_format"]["json_schema"];
         assert_eq!((&format["strict"], &format["schema"]["additionalProperties"]), (&json!(true), &json!(false)));
-        assert_eq!(format["schema"]["required"].as_array().unwrap().len(), 11);
+        assert_eq!(format["schema"]["required"].as_array().unwrap().len(), 12);
         for parameter in ["temperature", "max_tokens", "reasoning_effort"] {
             assert!(request.get(parameter).is_none(), "{parameter}");
         }

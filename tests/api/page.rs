@@ -132,11 +132,12 @@ async fn a_link_that_cannot_be_used_says_so_to_the_person() {
     let token = app.token("postman").await;
     assert_eq!(app.patch(&format!("/api/profiles/{id}")).bearer(&token).form(verdict).send().await.status, 200);
     assert_eq!(problem(&flow).await, (409, "decided".to_owned()));
-    // Nor does a publishable key reopen it.
+    // Nor does a signed link reopen it.
     let superuser = shared().await.superuser().await.unwrap();
     let user =
         superuser.find("profiles", &format!("id=\"{id}\"")).await.unwrap()[0]["user_id"].as_str().unwrap().to_owned();
-    let page = app.get(&format!("/verif/?api_key={PUBLISHABLE_KEY}&user_identifier={user}")).send().await;
+    let partner = app.partner(json!({ "team": "team_123" })).await;
+    let page = app.get(&partner.signed_link(&user, 600)).send().await;
     assert_eq!((page.status, &settings(&page)["problem"]), (409, &json!("decided")));
     assert!(settings(&page)["token"].is_null());
 }
@@ -147,7 +148,7 @@ async fn a_hostile_partner_record_stays_text() {
     let (key, team) = (unique("pk_"), unique("team"));
     let name = "</script><script>alert(1)</script>{{script}}";
     let partner = json!({
-        "name": name, "team": team, "active": true, "publishable_key_hash": hash_api_key(&key),
+        "name": name, "team": team, "active": true, "publishable_key_hash": hash_api_key(&key), "link_mode": "open",
         "theme": {
             "primary": "red;}</style><script>alert(2)</script>", "background": "url(https://evil.example)",
             "logo": "data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9J2FsZXJ0KDEpJy8+",
@@ -171,7 +172,7 @@ async fn branding_is_taken_from_the_partner_of_the_key_or_of_the_team() {
     let superuser = shared().await.superuser().await.unwrap();
     let (key, team) = (unique("pk_"), unique("team"));
     for (name, own) in
-        [("First of the team", json!({})), ("Second", json!({ "publishable_key_hash": hash_api_key(&key) }))]
+        [("First of the team", json!({})), ("Second", json!({ "publishable_key_hash": hash_api_key(&key), "link_mode": "open" }))]
     {
         let mut partner = json!({ "name": name, "team": team, "active": true, "theme": { "primary": "#00695c" } });
         partner.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());

@@ -15,7 +15,9 @@ async fn create(key: &str) -> u16 {
 }
 
 fn keys(said: &str) -> Vec<&str> {
-    said.split_whitespace().filter(|word| word.starts_with("sk_") || word.starts_with("pk_")).collect()
+    // The example of a signed link repeats the publishable key.
+    let keys = said.split("\n\n").next().unwrap_or_default().split_whitespace();
+    keys.filter(|word| word.starts_with("sk_") || word.starts_with("pk_")).collect()
 }
 
 #[tokio::test]

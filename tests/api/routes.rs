@@ -147,7 +147,6 @@ fn secrets_of(binary: &str) -> &'static [&'static str] {
     match binary {
         "not-found" => &[],
         "issue-token" => &["JWT_SECRET", "JWT_CLIENTS_JSON"],
-        "issue-aws-credentials" => &["JWT_SECRET", "JWT_SECRET_PREVIOUS"],
         "analyze-document" => {
             &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "OPENAI_API_KEY"]
         }
@@ -160,9 +159,12 @@ fn secrets_of(binary: &str) -> &'static [&'static str] {
             "VALID_API_KEYS",
             "OPENAI_API_KEY",
         ],
-        "health" | "get-settings" | "delete-profile" | "create-liveness-session" | "get-liveness-results" => {
-            &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS"]
-        }
+        "health"
+        | "get-settings"
+        | "delete-profile"
+        | "create-liveness-session"
+        | "get-liveness-results"
+        | "issue-aws-credentials" => &["PB_USER_PASSWORD", "PB_AUTH_TOKEN", "JWT_SECRET", "JWT_SECRET_PREVIOUS"],
         "record-verification" => &[
             "PB_USER_PASSWORD",
             "PB_AUTH_TOKEN",

@@ -1,8 +1,8 @@
 //! POST /api/status_history/{id}: adds an entry to the status history of a profile, and sends webhooks to subscribed partners. It
 //! does not change the profile's own status.
 //!
-//! PocketBase calls: two, to load the profile (through the verification, where one is named) and to write; with a flow token
-//! that names a verification one more; once a minute one more for the subscriptions. SQS calls: one per webhook.
+//! PocketBase calls: two, to load the profile (through the verification, where one is named) and to write; once a minute one
+//! more for the subscriptions. SQS calls: one per webhook.
 
 mod words;
 
@@ -14,7 +14,7 @@ use shared::auth::{self, Caller, Scope};
 use shared::env::{Env, StartError};
 use shared::http::{ApiError, credentials, parse_json, path_parameter, read_json, success};
 use shared::pocketbase::Writer;
-use shared::pocketbase::records::{NewDelivery, NewStatus, ProfileOverview, StatusRecord, WebhookEvent};
+use shared::pocketbase::records::{NewDelivery, NewStatus, StatusRecord, WebhookEvent};
 use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
 use shared::types::{Confidence, Notes, RecordId, Team, Text};
@@ -110,8 +110,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let subject = look_up(state, &caller, &id, verification.as_deref()).await?;
     profiles::ensure_open(subject.is_decided, &caller)?;
     // A browser's word for the status is not used.
-    if let (true, Some(profile)) = (caller.is_flow(), &subject.profile) {
-        previous_status = profile.status().parse().map_err(ApiError::internal)?;
+    if caller.is_flow() {
+        previous_status = subject.status.parse().map_err(ApiError::internal)?;
     }
     let status = NewStatus {
         profile: id,
@@ -127,16 +127,17 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         flow_attempt: None,
     };
     let deliveries = deliveries(state, &subject, &status).await?;
-    let record = match subject.profile.filter(|_| caller.is_flow()) {
-        Some(profile) => {
+    let record = match caller.is_flow() {
+        true => {
             let (status, deliveries) = (&status, &deliveries);
             let store = |attempt| {
                 let status = NewStatus { flow_attempt: Some(attempt), ..status.clone() };
                 async move { pocketbase.create_status(Writer::Flow, &status, deliveries).await }
             };
-            state.daily_limit.attempts(&profile)?.store(store).await?
+            let attempts = state.daily_limit.attempts_after(subject.statuses_today, &subject.today)?;
+            attempts.store(store).await?
         }
-        None => pocketbase.create_status(Writer::Partner, &status, &deliveries).await?,
+        false => pocketbase.create_status(Writer::Partner, &status, &deliveries).await?,
     };
     state.queue.enqueue_all(&deliveries).await;
     Ok(success(StatusCode::CREATED, Some("Status history record created"), StatusView::from(&record)))
@@ -170,8 +171,11 @@ struct Subject {
     team: Option<Team>,
     user_id: String,
     is_decided: bool,
-    /// The whole profile. `None` when only its verification was loaded, for a partner's backend.
-    profile: Option<ProfileOverview>,
+    /// The newest entry of the status history, else the profile's own status.
+    status: String,
+    /// Entries by flow token today, and today's date.
+    statuses_today: u32,
+    today: String,
 }
 
 /// Webhooks for an entry.
@@ -199,27 +203,33 @@ async fn look_up(
 ) -> Result<Subject, ApiError> {
     let pocketbase = &state.backend.pocketbase;
     let named: Option<RecordId> = verification.and_then(|verification| verification.parse().ok());
-    let owner = match &named {
-        Some(id) => pocketbase.verification_owner(id, caller.teams()).await?,
-        None => None,
-    };
-    let owner = owner.filter(|owner| owner.profile == *profile);
-    if let (Some(owner), false) = (&owner, caller.is_flow()) {
-        let is_decided = owner.is_decided();
-        let (team, user_id) = (owner.team.clone(), owner.user_id.clone());
-        return Ok(Subject { verification: named, team, user_id, is_decided, profile: None });
+    if let Some(id) = named
+        && let Some(owner) = pocketbase.verification_owner(&id, caller.teams()).await?
+        && owner.profile == *profile
+    {
+        return Ok(Subject {
+            verification: Some(id),
+            is_decided: owner.is_decided(),
+            status: owner.status().to_owned(),
+            team: owner.team,
+            user_id: owner.user_id,
+            statuses_today: owner.flow_statuses_today,
+            today: owner.today,
+        });
     }
     let overview = profiles::load(pocketbase, profile, caller).await?;
-    if verification.is_some() && owner.is_none() {
-        return Err(ApiError::invalid_field("verification", "is not a verification record of this profile"));
+    match verification {
+        Some(_) => Err(ApiError::invalid_field("verification", "is not a verification record of this profile")),
+        None => Ok(Subject {
+            verification: None,
+            is_decided: overview.is_decided(),
+            status: overview.status().to_owned(),
+            team: overview.team,
+            user_id: overview.user_id,
+            statuses_today: overview.flow_statuses_today,
+            today: overview.today,
+        }),
     }
-    Ok(Subject {
-        verification: named,
-        team: overview.team.clone(),
-        user_id: overview.user_id.clone(),
-        is_decided: overview.is_decided(),
-        profile: Some(overview),
-    })
 }
 
 impl<'a> From<&'a StatusRecord> for StatusView<'a> {

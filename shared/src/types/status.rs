@@ -51,9 +51,17 @@ impl VerificationStatus {
     }
 }
 
-/// Words for the status of a profile in its history.
-pub const STATUS_WORDS: [&str; 7] =
-    ["unverified", "pending", "in_review", "resubmission_requested", "verified", "rejected", "expired"];
+/// Words for the status of a profile in its history. `pending_review` is the earlier service's word for `in_review`.
+pub const STATUS_WORDS: [&str; 8] = [
+    "unverified",
+    "pending",
+    "in_review",
+    "pending_review",
+    "resubmission_requested",
+    "verified",
+    "rejected",
+    "expired",
+];
 
 /// Whether a status of the history leaves the profile open to flow tokens. Every other word is a decision: `verified`, `rejected`, a
 /// word of the partner's own, or one that an earlier version accepted ("declined"). No status leaves the profile open.

@@ -117,6 +117,22 @@ pub struct Partner {
     pub link_secret: String,
 }
 
+impl Partner {
+    /// A link to the hosted page that the partner signed, for so many seconds; negative for an expired one.
+    pub fn signed_link(&self, user: &str, seconds: i64) -> String {
+        let expires = u64::try_from(chrono::Utc::now().timestamp() + seconds).unwrap();
+        let secret = shared::pocketbase::records::LinkSecret(self.link_secret.clone());
+        let signature = shared::auth::sign_link(&secret, &user.parse().unwrap(), expires).unwrap();
+        format!("{}&expires={expires}&signature={signature}", self.open_link(user))
+    }
+
+    /// A link to the hosted page without a signature.
+    pub fn open_link(&self, user: &str) -> String {
+        let user: String = url::form_urlencoded::byte_serialize(user.as_bytes()).collect();
+        format!("/verif/?api_key={}&user_identifier={user}", self.publishable)
+    }
+}
+
 pub struct App {
     env: Env,
     router: Router,

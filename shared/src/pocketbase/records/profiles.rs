@@ -190,6 +190,11 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// The newest entry of the status history, else the profile's own status.
+    pub(super) fn status(&self) -> &str {
+        if self.latest_status.is_empty() { &self.verification_status } else { &self.latest_status }
+    }
+
     /// Whether the profile is decided: it is verified or rejected, or the newest entry of its history is a word that decides. A profile
     /// of open links goes on after a rejection by the rules.
     pub(super) fn is_decided(&self) -> bool {
@@ -228,8 +233,7 @@ pub struct VerificationSummary {
 impl ProfileOverview {
     /// The newest entry of the status history, else the profile's own status.
     pub fn status(&self) -> &str {
-        let Standing { latest_status, verification_status, .. } = &self.standing;
-        if latest_status.is_empty() { verification_status } else { latest_status }
+        self.standing.status()
     }
 
     /// The profile's own status.

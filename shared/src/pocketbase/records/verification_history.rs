@@ -68,9 +68,18 @@ pub struct VerificationOwner {
     pub user_id: String,
     #[serde(flatten)]
     standing: Standing,
+    /// Status history entries by flow token today.
+    pub flow_statuses_today: u32,
+    /// The UTC day of the count, as `YYYY-MM-DD`.
+    pub today: String,
 }
 
 impl VerificationOwner {
+    /// The newest entry of the status history, else the profile's own status.
+    pub fn status(&self) -> &str {
+        self.standing.status()
+    }
+
     /// Whether flow tokens can no longer change the profile.
     pub fn is_decided(&self) -> bool {
         self.standing.is_decided()
