@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Partner, Proxy, SECRET_KEY, Storage, eventually, photo,
-    refusing_s3, root, selfie, shared, stand_ins, unique,
+    Answer, App, Clock, FormBody, JPEG, MP4, Mood, PUBLISHABLE_KEY, Partner, Proxy, SECRET_KEY, Storage, eventually,
+    photo, refusing_s3, root, selfie, shared, stand_ins, unique,
 };
 
 /// Only the key of the function's role is set: enough for S3, and Rekognition counts as not configured.
@@ -168,9 +168,10 @@ async fn rekognition_compares_as_well_and_alone() {
     assert_eq!(rejected.text("/result/status"), "rejected", "{rejected:?}");
     assert_eq!(rejected.text("/result/faceComparison/method"), "rekognition");
     assert!(bench.app.standins.requests().iter().all(|request| request.get("chat").is_none()));
-    for (document, status, factor) in
-        [(passport(), "verified", None), (with(passport(), json!({ "faces": 0 })), "pending", Some("id_face_not_clear"))]
-    {
+    for (document, status, factor) in [
+        (passport(), "verified", None),
+        (with(passport(), json!({ "faces": 0 })), "pending", Some("id_face_not_clear")),
+    ] {
         let bench = Bench::with(&[("FACE_COMPARISON", "rekognition")]).await;
         let answer = bench.submit(&anna(), &document).await;
         assert_eq!(answer.text("/result/status"), status, "{answer:?}");
@@ -520,7 +521,10 @@ async fn other_media_types_are_decoded() {
     let jpeg = || photo(&anna());
     for (video, image) in [
         (mp4, convert("id.jpg", &[], "id.png")),
-        (convert("selfie.webm", &["-c:v", "mpeg4", "-b:v", "2M"], "selfie.3gp"), convert("id.jpg", &["-quality", "90"], "id.webp")),
+        (
+            convert("selfie.webm", &["-c:v", "mpeg4", "-b:v", "2M"], "selfie.3gp"),
+            convert("id.jpg", &["-quality", "90"], "id.webp"),
+        ),
         (convert("selfie.webm", &["-c:v", "wmv2", "-b:v", "2M"], "selfie.wmv"), by_pillow("id.avif")),
         (convert("selfie.webm", &["-c:v", "mpeg4", "-b:v", "2M"], "selfie.avi"), by_pillow("id.heic")),
         (convert("selfie.webm", &["-c:v", "libtheora", "-b:v", "2M"], "selfie.ogv"), by_pillow("id.tiff")),
@@ -550,7 +554,12 @@ async fn a_refusal_of_the_functions_role_uses_up_no_attempt() {
         assert_eq!((answer.status, answer.text("/error")), (403, "AWS access denied".to_owned()), "{answer:?}");
     }
     let checks = bench.find("checks").await;
-    assert!(checks.iter().all(|check| check["status"] == "failed" && !check["flow_attempt"].as_str().unwrap().contains('#')), "{checks:?}");
+    assert!(
+        checks
+            .iter()
+            .all(|check| check["status"] == "failed" && !check["flow_attempt"].as_str().unwrap().contains('#')),
+        "{checks:?}"
+    );
     let answer = bench.send(form()).await;
     assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
 }

@@ -171,9 +171,10 @@ async fn a_hostile_partner_record_stays_text() {
 async fn branding_is_taken_from_the_partner_of_the_key_or_of_the_team() {
     let superuser = shared().await.superuser().await.unwrap();
     let (key, team) = (unique("pk_"), unique("team"));
-    for (name, own) in
-        [("First of the team", json!({})), ("Second", json!({ "publishable_key_hash": hash_api_key(&key), "link_mode": "open" }))]
-    {
+    for (name, own) in [
+        ("First of the team", json!({})),
+        ("Second", json!({ "publishable_key_hash": hash_api_key(&key), "link_mode": "open" })),
+    ] {
         let mut partner = json!({ "name": name, "team": team, "active": true, "theme": { "primary": "#00695c" } });
         partner.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
         superuser.create("partners", partner).await.unwrap();

@@ -147,7 +147,10 @@ async fn media_are_deleted_after_seven_days_and_the_decision_stays() {
     assert_eq!(bench.left().await, [15, 2, 1, 1], "not yet");
     bench.pass_days(8).await;
     let deleted = app.clean().await.unwrap();
-    assert_eq!(deleted, json!({ "objects": 15, "checks": 2, "liveness_sessions": 1, "uploads": 1, "webhooks": 0, "counts": 0 }));
+    assert_eq!(
+        deleted,
+        json!({ "objects": 15, "checks": 2, "liveness_sessions": 1, "uploads": 1, "webhooks": 0, "counts": 0 })
+    );
     assert_eq!(bench.left().await, [0, 0, 0, 0]);
     assert_eq!(
         app.clean().await.unwrap(),

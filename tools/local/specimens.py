@@ -10,9 +10,11 @@ The stand-ins cannot recognise pictures, so each specimen contains its descripti
 
 import json
 import random
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -115,6 +117,25 @@ def selfie(description, path):
         codec = {".webm": ["-c:v", "libvpx", "-b:v", "1M"], ".mp4": ["-c:v", "libx264"], ".mjpeg": ["-c:v", "mjpeg", "-q:v", "3"]}[path.suffix]
         ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-framerate", "5", "-stream_loop", "1", "-i", f"{folder}/%d.png"]
         subprocess.run([*ffmpeg, "-t", "3", "-pix_fmt", "yuv420p", *codec, "-r", "15", str(path)], check=True)
+
+
+def tiff64(path, side=8000, channels=4):
+    """A TIFF of 64 megapixels with 16 bits a channel: 512 MB of pixels, 0.5 MB in the file."""
+    rows = zlib.compress(b"\x55\xaa" * channels * side * 100, 9)
+    count = side // 100
+    tags = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, channels, None), (259, 3, 1, 8), (262, 3, 1, 2), (273, 4, count, None)]
+    tags += [(277, 3, 1, channels), (278, 4, 1, 100), (279, 4, count, None), (284, 3, 1, 1), (338, 3, 1, 2)]
+    bits = 8 + 2 + 12 * len(tags) + 4
+    offsets = bits + 2 * channels
+    sizes = offsets + 4 * count
+    data = sizes + 4 * count
+    places = {258: bits, 273: offsets, 279: sizes}
+    written = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+    for tag, kind, number, value in tags:
+        written += struct.pack("<HHII", tag, kind, number, places[tag] if value is None else value)
+    written += struct.pack("<I", 0) + struct.pack(f"<{channels}H", *[16] * channels)
+    written += struct.pack(f"<{count}I", *[data + i * len(rows) for i in range(count)]) + struct.pack(f"<{count}I", *[len(rows)] * count)
+    Path(path).write_bytes(written + rows * count)
 
 
 def main(folder):

@@ -141,9 +141,8 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         let image = (document.file_type.media_type, document.read().await?);
         // The analysis is counted after its upload is resolved, and before the model is asked, which costs.
         if let (Some(profile), Some(attempts)) = (profile, attempts) {
-            let count = async |attempt: String| {
-                pocketbase.count_flow_action(profile, FlowAction::Analysis, &attempt).await
-            };
+            let count =
+                async |attempt: String| pocketbase.count_flow_action(profile, FlowAction::Analysis, &attempt).await;
             attempts.store(count).await?;
         }
         let read = reader.read(openai, image, None, &hints).await.map_err(model_error)?;

@@ -54,7 +54,9 @@ async fn delete_uploads(state: &State, caller: &Caller, uploads: Vec<RecordId>) 
     let Backend { authenticator, pocketbase } = &state.backend;
     let owner = Uploads::owner(authenticator, caller)?;
     for id in uploads {
-        if let Some(upload) = pocketbase.upload(&id, caller.teams(), &owner).await?.filter(|upload| upload.profile.is_none()) {
+        if let Some(upload) =
+            pocketbase.upload(&id, caller.teams(), &owner).await?.filter(|upload| upload.profile.is_none())
+        {
             if state.bucket.is_configured() {
                 state.bucket.delete([Uploads::key(&upload)]).await?;
             }

@@ -22,7 +22,10 @@ use shared::auth::{Caller, Scope};
 use shared::env::{Env, StartError};
 use shared::file::Media;
 use shared::http::{ApiError, Form, FormFields, credentials, path_parameter, read_form, source_ip, success};
-use shared::pocketbase::records::{Evidence, EvidenceKind, EvidenceOwner, LivenessSession, NewVerification, ProfileOverview, UploadUse, VerificationRecord};
+use shared::pocketbase::records::{
+    Evidence, EvidenceKind, EvidenceOwner, LivenessSession, NewVerification, ProfileOverview, UploadUse,
+    VerificationRecord,
+};
 use shared::pocketbase::{Error, RecordFile};
 use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use futures_util::future::{join_all, try_join3, try_join4, try_join_all};
+use futures_util::future::{join_all, try_join_all, try_join3, try_join4};
 use lambda_http::http::StatusCode;
 use shared::auth::Caller;
 use shared::aws;
@@ -313,7 +313,14 @@ async fn weigh_and_write(
         document: examined.document.findings.clone(),
     };
     let decision = rules::decide(&findings, &state.thresholds);
-    let writing = Writing { check, previous_status: profile.status(), examined, new_evidence: &known.new, owner: &submission.owner(), uses };
+    let writing = Writing {
+        check,
+        previous_status: profile.status(),
+        examined,
+        new_evidence: &known.new,
+        owner: &submission.owner(),
+        uses,
+    };
     write_outcome(state, caller, submission, decision, subscribers, writing).await
 }
 
@@ -353,9 +360,7 @@ async fn examine(state: &State, submission: &Submission, form: &Form) -> Result<
     let photos = Photos { front: front.jpeg, back: back.as_ref().map(|back| back.jpeg.clone()) };
     let pocketbase = &state.backend.pocketbase;
     let today = Utc::now().date_naive();
-    let faces = async {
-        state.comparison.compare(&video.frames, &photos.front).await.map_err(comparison_failure)
-    };
+    let faces = async { state.comparison.compare(&video.frames, &photos.front).await.map_err(comparison_failure) };
     let document = async {
         let examined = document::examine(&state.comparison, &state.reader, &photos, &submission.profile, today).await;
         examined.map_err(comparison_failure)

@@ -242,7 +242,12 @@ struct Matched {
 }
 
 /// Compares the largest face of a photo with the faces of another image. `None` when the photo has no face. One call.
-async fn matched(client: &Client, photo: &Bytes, other: &Bytes, threshold: f32) -> Result<Option<Matched>, CompareError> {
+async fn matched(
+    client: &Client,
+    photo: &Bytes,
+    other: &Bytes,
+    threshold: f32,
+) -> Result<Option<Matched>, CompareError> {
     let image = |bytes: &Bytes| Image::builder().bytes(Blob::new(bytes.to_vec())).build();
     let request = client.compare_faces().source_image(image(photo)).target_image(image(other));
     match request.similarity_threshold(threshold).send().await {

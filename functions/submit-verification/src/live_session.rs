@@ -50,7 +50,8 @@ impl Requirement {
     ) -> Result<LivenessFinding, Error> {
         let Some(settings) = &self.settings else { return Ok(LivenessFinding::NotRequired) };
         let sessions = pocketbase.succeeded_sessions(profile, Utc::now() - MAX_AGE).await.map_err(Error::PocketBase)?;
-        let live = sessions.iter().find(|session| session.confidence().is_some_and(|score| score >= settings.threshold));
+        let live =
+            sessions.iter().find(|session| session.confidence().is_some_and(|score| score >= settings.threshold));
         let Some(session) = live else { return Ok(LivenessFinding::Missing) };
         let image = pocketbase.reference_image(session).await.map_err(Error::PocketBase)?;
         let Some(image) = image else { return Ok(LivenessFinding::Missing) };

@@ -148,7 +148,7 @@ impl Ffmpeg {
         // One pass: the encoded pictures are hashed per stream; all frames go, tiny and grey, into a list of their times and hashes; those
         // that are shown at the chosen times become JPEG files.
         let most_streams = VIDEO_STREAMS.to_string();
-        let mut before = vec!["-protocol_whitelist", "file,pipe", "-max_streams", &most_streams, "-threads", "2"];
+        let mut before = vec!["-protocol_whitelist", "file,pipe", "-max_streams", &most_streams, "-threads", "1"];
         before.extend(["-reinit_filter", "0", "-max_pixels", FRAME_PIXELS, "-codec_whitelist", VIDEO_DECODERS]);
         before.extend(["-filter_threads", "1", "-filter_complex_threads", "1"]);
         if video.file_type.media_type == "video/mpeg" {
@@ -197,7 +197,8 @@ impl Ffmpeg {
         let mut decoders = decoders_of(media_type);
         if matches!(media_type, "image/heif" | "image/avif") {
             // The picture can consist of tiles, and be one of several. ffmpeg assembles and turns the primary one only without a filter.
-            let how = ["-map_metadata", "-1", "-frames:v", "1", "-pix_fmt", "yuv420p", "-c:v", "rawvideo", "-f", "nut", "-y"];
+            let how =
+                ["-map_metadata", "-1", "-frames:v", "1", "-pix_fmt", "yuv420p", "-c:v", "rawvideo", "-f", "nut", "-y"];
             self.run(source, folder.path(), &before(decoders), &[&how[..], &["whole.nut"]].concat()).await?;
             source = Source { format: Some("nut"), input: "file:whole.nut" };
             decoders = "rawvideo";
@@ -215,13 +216,7 @@ impl Ffmpeg {
     }
 
     /// Runs ffmpeg on a file in a folder, with limits, and returns what it wrote to its standard output.
-    async fn run(
-        &self,
-        source: Source,
-        folder: &Path,
-        before: &[&str],
-        how: &[&str],
-    ) -> Result<Vec<u8>, MediaError> {
+    async fn run(&self, source: Source, folder: &Path, before: &[&str], how: &[&str]) -> Result<Vec<u8>, MediaError> {
         let format = source.format.ok_or_else(|| MediaError::Undecodable("an unknown type".to_owned()))?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", LIMITS]).arg(&self.path).args(["-nostdin", "-hide_banner", "-loglevel", "quiet"]);
@@ -425,7 +420,9 @@ mod tests {
     #[test]
     fn a_video_must_be_long_enough_and_move() {
         assert!(judge(&list(60, 33, 60)).is_ok());
-        assert!(matches!(judge(&list(10, 33, 10)), Err(MediaError::Unsuitable(reason)) if reason.contains("2 seconds")));
+        assert!(
+            matches!(judge(&list(10, 33, 10)), Err(MediaError::Unsuitable(reason)) if reason.contains("2 seconds"))
+        );
         assert!(matches!(judge(&list(60, 33, 4)), Err(MediaError::Unsuitable(reason)) if reason.contains("moves")));
         // One picture that is shown for nine seconds is no longer than half a second.
         assert!(matches!(judge(&list(1, 9_000, 1)), Err(MediaError::Unsuitable(_))));

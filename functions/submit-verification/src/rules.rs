@@ -178,7 +178,8 @@ pub const RULES: [Rule; 25] = [
         risk_factor: "text_not_examined",
         class: Class::Review,
         summary: "The text on the document was not reported",
-        applies: |seen, _| seen.faces.id_text.trim().is_empty(),
+        // Only a model can be told to be silent.
+        applies: |seen, _| seen.faces.same_person.is_some() && seen.faces.id_text.trim().is_empty(),
     },
     Rule {
         risk_factor: "several_people",
@@ -290,9 +291,7 @@ pub const RULES: [Rule; 25] = [
         risk_factor: "not_an_identity_document",
         class: Class::Retry,
         summary: "The photo does not show an identity document",
-        applies: |seen, _| {
-            !seen.faces.is_document || (seen.document.is_read && !seen.document.is_identity_document)
-        },
+        applies: |seen, _| !seen.faces.is_document || (seen.document.is_read && !seen.document.is_identity_document),
     },
     Rule {
         risk_factor: "document_not_read",
@@ -448,7 +447,7 @@ mod tests {
     /// A change for each rule but those of the similarity.
     const DOUBTS: [Doubt; 23] = [
         ("suspected_instructions", |seen| seen.instructions = true),
-        ("text_not_examined", |seen| seen.faces.id_text = " ".to_owned()),
+        ("text_not_examined", |seen| (seen.faces.same_person, seen.faces.id_text) = (Some(true), " ".to_owned())),
         ("several_people", |seen| seen.faces.several_people = true),
         ("several_faces_on_document", |seen| seen.faces.several_id_faces = true),
         ("selfie_not_live", |seen| seen.faces.selfie_is_replayed = true),

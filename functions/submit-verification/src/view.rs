@@ -153,9 +153,11 @@ impl<'a> SubmitView<'a> {
         let check_id = submission.check_id.as_str();
         let time = Utc::now().timestamp_millis();
         let mut files = Map::new();
-        for (field, name, short) in
-            [("selfie_video", "selfieVideo", "selfie"), ("id_photo", "idPhoto", "id"), ("id_photo_back", "idPhotoBack", "id_back")]
-        {
+        for (field, name, short) in [
+            ("selfie_video", "selfieVideo", "selfie"),
+            ("id_photo", "idPhoto", "id"),
+            ("id_photo_back", "idPhotoBack", "id_back"),
+        ] {
             let Some(file) = form.files.get(field) else { continue };
             let key = check_key(submission.profile_id().as_str(), check_id, field);
             let file_name = format!("{check_id}_{short}_{time}.{}", file.file_type.extension);

@@ -164,11 +164,7 @@ async fn problem(
 }
 
 /// Origin of a link with a key: signed if it has a valid signature; open if it has none and the partner allows open links.
-fn origin<'a>(
-    caller: &Caller,
-    user: &UserId,
-    given: &impl Fn(&str) -> Option<&'a str>,
-) -> Result<Origin, LinkError> {
+fn origin<'a>(caller: &Caller, user: &UserId, given: &impl Fn(&str) -> Option<&'a str>) -> Result<Origin, LinkError> {
     let settings = caller.key_settings();
     let (expires, signature) = (given("expires"), given("signature"));
     // Static keys have no partner, and stand in a link only where VERIF_ACCEPT_SECRET_KEYS allows it.

@@ -55,8 +55,7 @@ impl Reader {
             parts.push(Part::Text("The back of the same document:".to_owned()));
             parts.push(Part::Image(media_type, bytes));
         }
-        let question =
-            Question { instructions: prompt::INSTRUCTIONS, parts, name: prompt::NAME, schema: &self.schema };
+        let question = Question { instructions: prompt::INSTRUCTIONS, parts, name: prompt::NAME, schema: &self.schema };
         let reply = model.ask(question).await?;
         let reading = serde_json::from_str(&reply.text)
             .map_err(|_| openai::Error::BadAnswer("not JSON of the schema".to_owned()))?;

@@ -2,9 +2,9 @@
 
 use chrono::NaiveDate;
 
+use crate::checks::alphanumerics;
 use crate::mrz::{self, Mrz};
 use crate::name;
-use crate::checks::alphanumerics;
 use crate::reading::Reading;
 
 /// The shortest line of a machine-readable zone, in characters (ICAO Doc 9303-5, 4.2: 30). Some are lost by OCR.
@@ -51,7 +51,9 @@ fn kind(mrz: &Mrz) -> &'static str {
 /// Whether a line has the length and the fillers of a machine-readable zone.
 fn is_of_zone(line: &str) -> bool {
     let line: String = line.chars().filter(|c| !c.is_whitespace()).collect();
-    line.len() >= SHORTEST_LINE && line.contains('<') && line.bytes().all(|byte| byte == b'<' || byte.is_ascii_alphanumeric())
+    line.len() >= SHORTEST_LINE
+        && line.contains('<')
+        && line.bytes().all(|byte| byte == b'<' || byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]

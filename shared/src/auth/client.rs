@@ -88,7 +88,10 @@ impl TokenClientSettings {
                 None => clients.push(single),
                 Some(listed) if listed.agrees_with(&single) => {}
                 Some(_) => {
-                    return Err(ConfigError::malformed(JSON, "has another client of the name that JWT_CLIENT_ID gives"));
+                    return Err(ConfigError::malformed(
+                        JSON,
+                        "has another client of the name that JWT_CLIENT_ID gives",
+                    ));
                 }
             }
         }

@@ -28,11 +28,7 @@ pub enum LinkError {
 ///
 /// # Errors
 /// When the signature cannot be computed.
-pub fn sign_link(
-    secret: &LinkSecret,
-    user: &UserId,
-    expires: u64,
-) -> Result<String, jsonwebtoken::errors::Error> {
+pub fn sign_link(secret: &LinkSecret, user: &UserId, expires: u64) -> Result<String, jsonwebtoken::errors::Error> {
     let message = format!("{}\n{expires}", user.as_str());
     let key = EncodingKey::from_secret(secret.0.as_bytes());
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256)?;

@@ -98,7 +98,8 @@ mod tests {
         ] {
             assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
         }
-        for good in ["user-12345", "us\u{e9}r", "Anna Maria", "a@example.com", "用户1", "مستخدم", "user|{}'\"\\<>"] {
+        for good in ["user-12345", "us\u{e9}r", "Anna Maria", "a@example.com", "用户1", "مستخدم", "user|{}'\"\\<>"]
+        {
             assert_eq!(good.parse::<UserId>().unwrap().as_str(), good);
         }
     }
@@ -106,7 +107,9 @@ mod tests {
     #[test]
     fn look_alikes_share_a_key() {
         let key = |text: &str| text.parse::<UserId>().unwrap().look_alike_key();
-        for alike in ["USER1", "uѕer1", "useг1", "ｕｓｅｒ1", "userl", "User1", "userI"].into_iter().filter(|id| *id != "useг1") {
+        for alike in
+            ["USER1", "uѕer1", "useг1", "ｕｓｅｒ1", "userl", "User1", "userI"].into_iter().filter(|id| *id != "useг1")
+        {
             assert_eq!(key("user1"), key(alike), "{alike}");
         }
         assert_ne!(key("user1"), key("user2"));

@@ -110,7 +110,6 @@ pub fn stand_ins() -> (StandIns, String) {
 
 /// A partner with its keys.
 pub struct Partner {
-    pub id: String,
     pub team: String,
     pub secret: String,
     pub publishable: String,
@@ -215,7 +214,7 @@ impl App {
         record.as_object_mut().unwrap().extend(own.as_object().cloned().unwrap());
         let record = super::shared().await.superuser().await.unwrap().create("partners", record).await.unwrap();
         let text = |field: &str| record[field].as_str().unwrap().to_owned();
-        Partner { id: text("id"), team: text("team"), link_secret: text("link_secret"), secret, publishable }
+        Partner { team: text("team"), link_secret: text("link_secret"), secret, publishable }
     }
 
     /// A profile that a partner's backend creates, with what it declares: its id and a flow token.

@@ -68,7 +68,9 @@ fn refusal(body: &Value) -> Error {
         .flatten()
         .filter_map(|(field, problem)| Some((field.as_str(), problem.get("code")?.as_str()?)))
         .collect();
-    let is_taken = |(field, code): &&(&str, &str)| *code == "validation_not_unique" || (*field, *code) == ("id", "validation_pk_invalid");
+    let is_taken = |(field, code): &&(&str, &str)| {
+        *code == "validation_not_unique" || (*field, *code) == ("id", "validation_pk_invalid")
+    };
     match codes.iter().find(is_taken) {
         Some((field, _)) => Error::NotUnique((*field).to_owned()),
         None if fields.is_some_and(Map::is_empty) => Error::Refused,

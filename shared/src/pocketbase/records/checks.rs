@@ -118,7 +118,12 @@ impl PocketBase {
     /// # Errors
     /// [`Error::BudgetUsedUp`] when the budget is used up, [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided, or
     /// for a profile that is redacted; else when PocketBase fails.
-    pub async fn create_check(&self, writer: Writer, check: &NewCheck, charge: &Charge) -> Result<ProcessingCheck, Error> {
+    pub async fn create_check(
+        &self,
+        writer: Writer,
+        check: &NewCheck,
+        charge: &Charge,
+    ) -> Result<ProcessingCheck, Error> {
         self.create_charged("checks", writer, check, charge).await
     }
 
@@ -177,12 +182,7 @@ impl PocketBase {
     ///
     /// # Errors
     /// When PocketBase fails.
-    pub async fn fail_check(
-        &self,
-        check: &ProcessingCheck,
-        reason: &str,
-        attempt: AttemptUse,
-    ) -> Result<bool, Error> {
+    pub async fn fail_check(&self, check: &ProcessingCheck, reason: &str, attempt: AttemptUse) -> Result<bool, Error> {
         let reason: String = reason.chars().take(MAX_REASON).collect();
         let failed = json!({ "status": CheckState::Failed, "reason": reason, "completed": timestamp(Utc::now()) });
         let day = match attempt {

@@ -9,9 +9,7 @@ use super::{FlowAction, UploadUse, flow_actions};
 use crate::pocketbase::client::{
     Error, PocketBase, RecordFile, Write, Writer, equals, optional, or_default, typed, visible_to,
 };
-use crate::types::{
-    Confidence, Day, Origin, RecordId, Team, Teams, Text, UserId, VerificationStatus, leaves_open,
-};
+use crate::types::{Confidence, Day, Origin, RecordId, Team, Teams, Text, UserId, VerificationStatus, leaves_open};
 
 /// Key that identifies a person, so that an existing profile is reused. Unique in `profiles`; set on creation, and replaced
 /// only by redaction.
@@ -201,7 +199,8 @@ impl Standing {
         let goes_on = |status: &str, by_rules: bool| {
             leaves_open(status) || (self.origin == "open" && by_rules && status.eq_ignore_ascii_case("rejected"))
         };
-        !goes_on(&self.verification_status, self.decided_by == "rules") || !goes_on(&self.latest_status, self.latest_by_rules)
+        !goes_on(&self.verification_status, self.decided_by == "rules")
+            || !goes_on(&self.latest_status, self.latest_by_rules)
     }
 }
 
@@ -328,7 +327,8 @@ impl PocketBase {
         match created {
             Ok(created) => Ok(CreatedProfile::Created(created.id)),
             Err(Error::NotUnique(field)) if field == "dedupe_key" => {
-                let found = existing().await?.ok_or_else(|| Error::BadAnswer("an existing profile is gone".to_owned()))?;
+                let found =
+                    existing().await?.ok_or_else(|| Error::BadAnswer("an existing profile is gone".to_owned()))?;
                 Ok(CreatedProfile::Existing(found.id))
             }
             // The budget is charged first, and a person who is known needs none.

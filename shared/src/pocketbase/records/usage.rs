@@ -2,8 +2,8 @@
 //! concurrent requests cannot exceed a budget, and no further call is needed.
 
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::pocketbase::client::{Error, Failed, PocketBase, Write, Writer, typed};

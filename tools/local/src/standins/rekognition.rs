@@ -234,7 +234,8 @@ fn detect_text(input: &Value) -> Response {
     let Some((_, description)) = image(&input["Image"]) else {
         return error(StatusCode::BAD_REQUEST, "InvalidImageFormatException");
     };
-    let found = |kind: &str, text: &str, id: usize| json!({ "DetectedText": text, "Type": kind, "Id": id, "Confidence": 99.0 });
+    let found =
+        |kind: &str, text: &str, id: usize| json!({ "DetectedText": text, "Type": kind, "Id": id, "Confidence": 99.0 });
     let lines = lines(&description);
     let words = lines.iter().flat_map(|line| line.split_whitespace());
     let words = words.enumerate().map(|(id, word)| found("WORD", word, lines.len() + id));
