@@ -100,6 +100,10 @@ async fn a_person_who_is_who_they_say_is_verified_with_uploads_and_a_flow_token(
     let check_id = answer.text("/check_id");
     assert_eq!(answer.text("/result/sessionId"), check_id);
     assert_eq!(answer.header("cache-control"), "no-store");
+    for (file, start, end) in [("selfieVideo", "_selfie_1", ".webm"), ("idPhoto", "_id_1", ".jpg")] {
+        let name = answer.text(&format!("/result/files/{file}/fileName"));
+        assert!(name.starts_with(&format!("{check_id}{start}")) && name.ends_with(end), "{name}");
+    }
     let video = reqwest::get(answer.text("/result/files/selfieVideo/url")).await.unwrap().bytes().await.unwrap();
     assert_eq!(video, selfie(&anna()));
 
@@ -535,6 +539,29 @@ async fn other_media_types_are_decoded() {
         let answer = bench.send(FormBody::new().file("selfie_video", &video).file("id_photo", &image)).await;
         assert_eq!((answer.status, answer.text("/result/status")), (200, "verified".to_owned()), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn both_sides_of_a_card_are_read_and_kept() {
+    let bench = Bench::new().await;
+    let zone = ["I<UTOD231458907<<<<<<<<<<<<<<<", "7408122F3404159UTO<<<<<<<<<<<2", "ERIKSSON<<ANNA<MARIA<<<<<<<<<<"];
+    let back = json!({ "card": false, "faces": 0, "mrz_lines": zone });
+    let submit = async |front: &Value| {
+        let form = FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(front));
+        bench.send(form.file("id_photo_back", &photo(&back))).await
+    };
+    let other = submit(&json!({ "person": "anna", "document_number": "D99999999" })).await;
+    let factors = &other.body["result"]["verificationAssessment"]["riskFactors"];
+    assert_eq!(factors, &json!(["mrz_differs_from_print"]), "{other:?}");
+    let answer = submit(&anna()).await;
+    assert_eq!(answer.text("/result/status"), "verified", "{answer:?}");
+    let checks = &answer.body["result"]["document"]["checks"];
+    assert_eq!((&checks["mrz_check_digits"]["result"], &checks["mrz_matches_document"]["result"]), (&json!("pass"), &json!("pass")));
+    let link = answer.text("/result/files/idPhotoBack/url");
+    assert_eq!(reqwest::get(link).await.unwrap().bytes().await.unwrap(), photo(&back));
+    let key = format!("people/{}/checks/{}/id_photo_back", bench.id, answer.text("/check_id"));
+    let check = bench.find("checks").await.into_iter().find(|check| check["status"] == "verified").unwrap();
+    assert_eq!(check["id_photo_back"], key);
 }
 
 /// A 403 of AWS concerns this deployment's role. It is the operator's mistake, and costs no attempt.

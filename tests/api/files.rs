@@ -205,6 +205,15 @@ async fn unknown_and_repeated_files_and_misplaced_fields_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_result_of_face_liveness_may_be_json_or_a_plain_text() {
+    let bench = Bench::new().await;
+    for (sent, stored) in [("{\"isLive\":true}", json!({ "isLive": true })), ("live, 95.5", json!("live, 95.5"))] {
+        assert_eq!(bench.update(FormBody::new().text("face_liveness_result", sent)).await.status, 200);
+        assert_eq!(bench.stored().await["face_liveness_result"], stored);
+    }
+}
+
+#[tokio::test]
 async fn an_update_without_fields_is_refused_and_unknown_fields_change_nothing() {
     let bench = Bench::new().await;
     let before = bench.stored().await;

@@ -1,6 +1,6 @@
 //! `make partner`: keys that are shown once, replaced and revoked.
 
-use admin::partner::{Action, Key, run};
+use admin::partner::{Action, Key, LinkMode, run};
 use serde_json::{Value, json};
 
 const POLICY: webhooks::WebhookPolicy = webhooks::WebhookPolicy { allow_private: false };
@@ -35,6 +35,29 @@ async fn a_partners_keys_work_until_they_are_rotated_or_revoked() {
     assert!(say(add()).await.is_err(), "one of that name is enough");
     let stored = Value::from(superuser.find("partners", "team=\"team_9\"").await.unwrap()).to_string();
     assert!(!stored.contains(secret) && !stored.contains(publishable), "only hashes are kept");
+
+    // Links are signed, and open the page in no other way until the operator says so.
+    let app = App::new().await;
+    let user = unique("user");
+    let sign = async |key: &str| {
+        let (name, user) = (name.clone(), user.parse().unwrap());
+        let api = "http://127.0.0.1:3000".to_owned();
+        let link = say(Action::SignLink { name, user, minutes: 5, api, key: key.to_owned() }).await.unwrap();
+        link.strip_prefix("http://127.0.0.1:3000").unwrap().to_owned()
+    };
+    let signed = sign(publishable).await;
+    assert_eq!(app.get(&signed).send().await.status, 303, "{signed}");
+    let open = format!("/verif/?api_key={publishable}&user_identifier={user}");
+    assert_eq!(app.get(&open).send().await.status, 403);
+    say(Action::Rotate { name: name.clone(), key: Key::Link }).await.unwrap();
+    let app = App::new().await;
+    assert_eq!(app.get(&signed).send().await.status, 403, "signed with the old secret");
+    assert_eq!(app.get(&sign(publishable).await).send().await.status, 303);
+    say(Action::Links { name: name.clone(), mode: LinkMode::Open }).await.unwrap();
+    assert_eq!(App::new().await.get(&open).send().await.status, 303);
+    say(Action::Budgets { name: name.clone(), checks: None, people: Some(1), upload_megabytes: None }).await.unwrap();
+    let stranger = format!("/verif/?api_key={publishable}&user_identifier={}", unique("user"));
+    assert_eq!(App::new().await.get(&stranger).send().await.status, 429);
 
     let said = say(Action::Rotate { name: name.clone(), key: Key::Secret }).await.unwrap();
     let new = keys(&said)[0];

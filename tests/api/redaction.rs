@@ -312,6 +312,38 @@ async fn redaction_deletes_uploads_checks_and_webhooks() {
     assert_eq!(storage.keys(&prefix).await, Vec::<String>::new());
 }
 
+/// A document that was analysed before its person had a profile belongs to nobody, until the partner names it.
+#[tokio::test]
+async fn an_upload_without_a_profile_is_deleted_if_the_request_names_it() {
+    let storage = Storage::new().await;
+    let app = App::with(&storage.variables()).await;
+    let token = app.token("root").await;
+    let announce = async |token: &str| {
+        let upload = json!({ "field": "document_front", "contentType": "image/png", "size": PNG.len() });
+        let upload = app.post("/api/uploads").bearer(token).json(&upload).send().await;
+        assert_eq!(send_form(&upload.body, PNG).await, 204);
+        upload.text("/upload_id")
+    };
+    let (own, others) = (announce(&token).await, announce(&app.token("other").await).await);
+    let form = FormBody::new().text("document_front", &format!("upload:{own}"));
+    assert_eq!(app.post("/api/ollama/document-analysis").bearer(&token).form(form).send().await.status, 200);
+    let (id, _) = app.profile("postman").await;
+    for _ in 0..2 {
+        let path = format!("/api/profiles/{id}?upload_id={own}");
+        assert_eq!(app.ask("DELETE", &path).bearer(&token).send().await.status, 204);
+    }
+    let key = |id: &str| format!("people/unknown/uploads/{id}");
+    assert_eq!(storage.keys(&key(&own)).await, Vec::<String>::new());
+    let superuser = shared().await.superuser().await.unwrap();
+    assert_eq!(superuser.find("uploads", &format!("id=\"{own}\"")).await.unwrap(), Vec::<Value>::new());
+    // Another caller's upload stays.
+    let path = format!("/api/profiles/{id}?upload_id={others}");
+    assert_eq!(app.ask("DELETE", &path).bearer(&token).send().await.status, 204);
+    assert_eq!(storage.keys(&key(&others)).await.len(), 1);
+    let malformed = app.ask("DELETE", &format!("/api/profiles/{id}?upload_id=x")).bearer(&token).send().await;
+    assert_eq!((malformed.status, malformed.text("/field")), (400, "upload_id".to_owned()));
+}
+
 /// A collection with a relation to `profiles` holds data of a person, and redaction must know it.
 #[tokio::test]
 async fn redaction_covers_every_collection_with_a_relation_to_profiles() {

@@ -79,6 +79,8 @@ refused! {
         token.rsplit_once('.').unwrap().0.to_owned() + "."
     } => INVALID;
     a_token_that_claims_rs256_is_refused: with_header(&json!({ "alg": "RS256", "typ": "JWT" }), &claims()) => INVALID;
+    a_token_with_a_critical_extension_is_refused:
+        with_header(&json!({ "alg": "HS256", "typ": "JWT", "crit": ["exp"] }), &claims()) => INVALID;
     a_token_signed_with_hs384_is_refused: signed_with(&claims(), Algorithm::HS384, JWT_SECRET) => INVALID;
     a_token_of_another_secret_is_refused:
         signed_with(&claims(), Algorithm::HS256, "another-secret-that-is-long-enough-too") => INVALID;

@@ -144,7 +144,7 @@ fn delay(delivery: &Value) -> i64 {
 async fn the_webhook_of_an_outcome_matches_the_contract_and_verifies_with_a_public_library() {
     let bench = Bench::new(&[]).await;
     let user = unique("user");
-    let (check_id, _) = bench.check(&user).await;
+    let (check_id, profile) = bench.check(&user).await;
     let [received] = &bench.bring().await[..] else { panic!("one webhook") };
     assert_eq!(received.header("user-agent"), "IdentityVerification/1.0");
     assert_eq!(received.header("content-type"), "application/json");
@@ -152,6 +152,9 @@ async fn the_webhook_of_an_outcome_matches_the_contract_and_verifies_with_a_publ
     assert_eq!((&body["check_id"], &body["user_identifier"]), (&json!(check_id), &json!(user)));
     let result = &body["verification_result"];
     assert_eq!((&result["sessionId"], &result["status"]), (&json!(check_id), &json!("verified")));
+    assert_eq!((&result["user_identifier"], &result["origin"]), (&json!(user), &json!("backend")));
+    assert_eq!((&result["profile_id"], &body["id_photo_back_url"]), (&json!(profile), &Value::Null));
+    assert_eq!(result["document"]["fields"]["name"], "Anna Maria Eriksson");
     assert_eq!(result["faceComparison"]["similarityScore"], 96.0);
     assert_eq!(result["verificationAssessment"]["confidenceLevel"], "high");
     assert!(body["completed_at"].as_str().unwrap().parse::<DateTime<Utc>>().is_ok());

@@ -5,6 +5,8 @@ SCREENSHOTS      where the pictures of every step go (.run/screenshots)
 CHROMIUM         the browser; else the installed chromium, else Playwright's own
 """
 
+import functools
+import hashlib
 import json
 import os
 import re
@@ -41,6 +43,7 @@ def free_ports():
 
 STACK = {} if "API_URL" in os.environ else free_ports()
 API_URL = os.environ.get("API_URL") or f"http://127.0.0.1:{STACK['API_PORT']}"
+POCKETBASE = f"http://127.0.0.1:{STACK.get('PB_PORT')}/api/collections"
 PUBLISHABLE_KEY = os.environ.get("PUBLISHABLE_KEY", "pk_development_partner_publishable")
 # How long a test waits for what has to come, in milliseconds: a busy machine must not fail a test.
 LIMIT = 120_000
@@ -129,11 +132,36 @@ def browser(stack):
         browser.close()
 
 
+def post_json(url, body, token=None):
+    headers = {"Content-Type": "application/json", **({"Authorization": token} if token else {})}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60) as answer:
+        return json.load(answer)
+
+
+@functools.cache
+def superuser_token():
+    variables = dict(line.split("=", 1) for line in (ROOT / ".env").read_text("utf-8").splitlines() if re.match(r"\w+=", line))
+    superuser = {"identity": variables["PB_SUPERUSER_EMAIL"], "password": variables["PB_SUPERUSER_PASSWORD"]}
+    return post_json(f"{POCKETBASE}/_superusers/auth-with-password", superuser)["token"]
+
+
+def partner_key(**fields):
+    """The publishable key of a new partner with a team of its own, since a picture serves one person of a team."""
+    if not STACK:
+        return PUBLISHABLE_KEY
+    key = f"pk_{uuid.uuid4().hex}"
+    hashed = hashlib.sha256(key.encode()).hexdigest()
+    partner = {"name": "Development partner", "team": f"team_{uuid.uuid4().hex}", "active": True, "link_mode": "open"}
+    post_json(f"{POCKETBASE}/partners/records", {**partner, "publishable_key_hash": hashed, **fields}, superuser_token())
+    return key
+
+
 class Visit:
     """A visit to the page, with its requests and console errors."""
 
     def __init__(self, browser, language="en", device=PHONE, camera_error=None, has_clock=False, **options):
         self.user_identifier = f"browser-{uuid.uuid4().hex[:12]}"
+        self.link = open_link(self.user_identifier, partner_key())
         self.words = messages(language[:2])
         self.trouble, self.requests, self.upload_origins, self.slots, self.posts = [], [], set(), [], []
         self.context = browser.new_context(locale=language, permissions=["camera"], **{**device, **options})
@@ -169,12 +197,12 @@ class Visit:
         )
 
     def open(self):
-        self.page.goto(open_link(self.user_identifier))
+        self.page.goto(self.link)
         self.at("welcome")
 
     def open_altered(self, change=lambda settings: settings, theme="", step="welcome"):
         """Opens the page as it would be with other settings or another partner's theme."""
-        link = self.context.request.get(open_link(self.user_identifier), max_redirects=0).headers["location"]
+        link = self.context.request.get(self.link, max_redirects=0).headers["location"]
 
         def alter(route):
             answer = route.fetch()

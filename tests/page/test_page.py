@@ -1,17 +1,14 @@
 """Tests of the hosted page in a browser. conftest.py says how to run them."""
 
-import hashlib
 import json
 import re
 import subprocess
-import urllib.request
-import uuid
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import DESKTOP, PAGE_FOLDER, PHONE, ROOT, SPECIMENS, STACK, messages, open_link
+from conftest import DESKTOP, PAGE_FOLDER, PHONE, ROOT, SPECIMENS, STACK, messages, open_link, partner_key
 
 DEVICES = {"phone": PHONE, "desktop": DESKTOP}
 LANGUAGES = ["en", "es", "fr", "de"]
@@ -494,26 +491,12 @@ def test_a_problem_that_the_page_does_not_know_is_a_link_that_does_not_work(visi
     expect(person.heading()).to_have_text(person.words["problem_not_found_title"])
 
 
-def post_json(url, body, token=""):
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", "Authorization": token})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
-
-
 @pytest.fixture
 def signing_key():
     """The publishable key of a partner whose links have to be signed."""
     if not STACK:
         pytest.skip("only the stack of these tests can be given another partner")
-    variables = dict(line.split("=", 1) for line in (ROOT / ".env").read_text("utf-8").splitlines() if re.match(r"\w+=", line))
-    pocketbase = f"http://127.0.0.1:{STACK['PB_PORT']}/api/collections"
-    superuser = {"identity": variables["PB_SUPERUSER_EMAIL"], "password": variables["PB_SUPERUSER_PASSWORD"]}
-    token = post_json(f"{pocketbase}/_superusers/auth-with-password", superuser)["token"]
-    key = f"pk_signing_{uuid.uuid4().hex}"
-    hashed = hashlib.sha256(key.encode()).hexdigest()
-    partner = {"name": f"Signing partner {key}", "team": "team_signing", "active": True, "link_mode": "signed", "publishable_key_hash": hashed}
-    post_json(f"{pocketbase}/partners/records", partner, token)
-    return key
+    return partner_key(link_mode="signed")
 
 
 def test_a_link_that_should_be_signed_and_is_not_asks_for_a_new_one(visit, signing_key):

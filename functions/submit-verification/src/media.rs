@@ -272,7 +272,7 @@ fn graph(times: &[f64]) -> String {
         "[0:v:0]settb=1/1000000,setpts='if(gte(PREV_OUTPTS,10000000),20000000,min(PTS-STARTPTS,10000000))',trim=end=15,\
          trim=end_frame=3000,split[a][b];[a]scale=32:32:flags=area,format=gray[all];\
          [b]setpts='({passed})/TB',fps=1:start_time=0,\
-         scale={side}:{side}:force_original_aspect_ratio=decrease:eval=frame,\
+         scale='min({side},iw)':'min({side},ih)':force_original_aspect_ratio=decrease:eval=frame,\
          pad={side}:{side}:(ow-iw)/2:(oh-ih)/2:eval=frame,format=yuvj420p[chosen]"
     )
 }

@@ -100,7 +100,10 @@ fn both_sides(descriptions: &[Value]) -> Value {
 fn compared(descriptions: &[Value]) -> Value {
     let (Some((document, frames)), mut seen) = (descriptions.split_last(), Map::new()) else { return Value::Null };
     let document = &with_print(document);
-    let is_same = frames.iter().all(|frame| frame["person"] == document["person"]);
+    // The code of a blurred frame cannot be read, and a model would go by the others.
+    let is_blurred = |frame: &&Value| frame.is_null() && !document["person"].is_null();
+    let mut clear = frames.iter().filter(|frame| !is_blurred(frame)).peekable();
+    let is_same = clear.peek().is_some() && clear.all(|frame| frame["person"] == document["person"]);
     let face = |description: &Value| if description["faces"] == 0 { "none" } else { "clear" };
     seen.insert("similarity".to_owned(), if is_same { 96 } else { 4 }.into());
     seen.insert("same_person".to_owned(), is_same.into());
