@@ -164,7 +164,7 @@ migrate(
             ${count("flow_actions", "AND t.kind = 'analysis'")} AS flow_analyses_today,
             ${count("flow_actions", "AND t.kind = 'update'")} AS flow_updates_today,
             CAST((p.look_alike != '' AND EXISTS (SELECT 1 FROM profiles AS l WHERE l.look_alike = p.look_alike
-              AND l.team = p.team AND l.user_id != p.user_id AND l.redacted = FALSE)) AS INT) AS look_alikes,
+              AND l.team = p.team AND l.origin = p.origin AND l.user_id != p.user_id AND l.redacted = FALSE)) AS INT) AS look_alikes,
             CAST(date('now') AS TEXT) AS today`);
     app.save(overview);
 

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use crate::auth::Caller;
 use crate::pocketbase::records::{Charge, DailyBudgets};
 use crate::pocketbase::{Error, PocketBase};
-use crate::types::{Budget, RecordId, Team};
+use crate::types::{Budget, Origin, RecordId, Team};
 
 /// How long a partner's budgets are cached: a change takes effect within this time.
 const CACHE_TTL: Duration = Duration::from_secs(60);
@@ -24,8 +24,9 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    /// A charge to the caller's budget of today (UTC). The holder is the caller's partner; without one, its client or its team. For a token of
-    /// a partner, one call of PocketBase per partner and minute; for all other callers none.
+    /// A charge to the caller's budget of today (UTC). The holder is the caller's partner; without one, its client or its team. Open links,
+    /// which anyone can make, have a budget of their own of the same size, so that they use up nothing of the partner's. For a token of a
+    /// partner, one call of PocketBase per partner and minute; for all other callers none.
     ///
     /// # Errors
     /// When PocketBase fails.
@@ -33,6 +34,7 @@ impl Budgets {
         &self,
         pocketbase: &PocketBase,
         caller: &Caller,
+        origin: Origin,
         budget: Budget,
         amount: u64,
     ) -> Result<Charge, Error> {
@@ -42,7 +44,7 @@ impl Budgets {
             Budget::People => budgets.people,
             Budget::UploadBytes => budgets.upload_bytes,
         };
-        Ok(Charge { holder: holder(caller), budget, amount, most, now: Utc::now() })
+        Ok(Charge { holder: holder(caller, origin), budget, amount, most, now: Utc::now() })
     }
 
     async fn of(&self, pocketbase: &PocketBase, caller: &Caller) -> Result<DailyBudgets, Error> {
@@ -71,10 +73,11 @@ impl Budgets {
 }
 
 /// Name of the holder of a caller's budgets.
-fn holder(caller: &Caller) -> String {
-    match (caller.partner(), caller.client()) {
+fn holder(caller: &Caller, origin: Origin) -> String {
+    let holder = match (caller.partner(), caller.client()) {
         (Some(partner), _) => format!("partner {partner}"),
         (None, Some(client)) => format!("client {client}"),
         (None, None) => format!("team {}", caller.own_team().map_or("", Team::as_str)),
-    }
+    };
+    if origin == Origin::Open { format!("{holder}, open links") } else { holder }
 }

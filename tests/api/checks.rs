@@ -556,7 +556,10 @@ async fn both_sides_of_a_card_are_read_and_kept() {
     let answer = submit(&anna()).await;
     assert_eq!(answer.text("/result/status"), "verified", "{answer:?}");
     let checks = &answer.body["result"]["document"]["checks"];
-    assert_eq!((&checks["mrz_check_digits"]["result"], &checks["mrz_matches_document"]["result"]), (&json!("pass"), &json!("pass")));
+    assert_eq!(
+        (&checks["mrz_check_digits"]["result"], &checks["mrz_matches_document"]["result"]),
+        (&json!("pass"), &json!("pass"))
+    );
     let link = answer.text("/result/files/idPhotoBack/url");
     assert_eq!(reqwest::get(link).await.unwrap().bytes().await.unwrap(), photo(&back));
     let key = format!("people/{}/checks/{}/id_photo_back", bench.id, answer.text("/check_id"));

@@ -145,7 +145,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
                 async |attempt: String| pocketbase.count_flow_action(profile, FlowAction::Analysis, &attempt).await;
             attempts.store(count).await?;
         }
-        let read = reader.read(openai, image, None, &hints).await.map_err(model_error)?;
+        let read = reader.read(openai, image, &hints).await.map_err(model_error)?;
         // Last, because a request that has written is not handled again after a reload of the secret.
         for upload in &claim.uses {
             pocketbase.pin_upload(upload).await?;

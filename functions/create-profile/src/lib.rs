@@ -3,7 +3,7 @@
 //! The body decides how an existing profile is found, and the kind of link. With `userID`: one profile per team and `userID`, and a
 //! link with a flow token. Without `userID`, for an API key: one profile per team and document type, number and country, and a link
 //! without a token.
-//! PocketBase calls: one for a new profile, two for an existing one.
+//! PocketBase calls: one for a new profile, two for an existing one, three for one that lacks declared data which the request has.
 
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::WWW_AUTHENTICATE;

@@ -105,7 +105,7 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
         .map_err(ApiError::from)
     };
     let charge = async {
-        let charge = state.budgets.charge(pocketbase, &caller, Budget::UploadBytes, given.size).await;
+        let charge = state.budgets.charge(pocketbase, &caller, caller.origin(), Budget::UploadBytes, given.size).await;
         charge.map_err(ApiError::from)
     };
     let (overview, charge) = try_join(overview, charge).await?;

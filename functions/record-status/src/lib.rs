@@ -17,7 +17,7 @@ use shared::pocketbase::Writer;
 use shared::pocketbase::records::{NewDelivery, NewStatus, StatusRecord, WebhookEvent};
 use shared::profiles::{self, DailyLimit, Quota};
 use shared::runtime::Backend;
-use shared::types::{Confidence, Notes, RecordId, Team, Text};
+use shared::types::{Confidence, Notes, Origin, RecordId, Team, Text};
 use webhooks::{DeliveryQueue, Subscriptions, status_changed};
 
 use words::StatusWords;
@@ -170,6 +170,7 @@ struct Subject {
     verification: Option<RecordId>,
     team: Option<Team>,
     user_id: String,
+    origin: Origin,
     is_decided: bool,
     /// The newest entry of the status history, else the profile's own status.
     status: String,
@@ -185,7 +186,7 @@ async fn deliveries(state: &State, subject: &Subject, status: &NewStatus) -> Res
     let deliveries = wanting.map(|subscriber| {
         let profile = &status.profile;
         let (previous, new) = (status.previous_status.as_str(), status.new_status.as_str());
-        let payload = status_changed(Utc::now(), profile, &subject.user_id, previous, new);
+        let payload = status_changed(Utc::now(), profile, &subject.user_id, subject.origin, previous, new);
         NewDelivery::new(subscriber, profile.clone(), profile.to_string(), WebhookEvent::StatusChanged, payload)
     });
     Ok(deliveries.collect())
@@ -209,6 +210,7 @@ async fn look_up(
     {
         return Ok(Subject {
             verification: Some(id),
+            origin: owner.origin(),
             is_decided: owner.is_decided(),
             status: owner.status().to_owned(),
             team: owner.team,
@@ -222,6 +224,7 @@ async fn look_up(
         Some(_) => Err(ApiError::invalid_field("verification", "is not a verification record of this profile")),
         None => Ok(Subject {
             verification: None,
+            origin: overview.origin(),
             is_decided: overview.is_decided(),
             status: overview.status().to_owned(),
             team: overview.team,

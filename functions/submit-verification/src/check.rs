@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use documents::Reading;
 use futures_util::future::{join_all, try_join_all, try_join3, try_join4};
 use lambda_http::http::StatusCode;
 use shared::auth::Caller;
@@ -16,12 +17,12 @@ use shared::pocketbase::records::{
 };
 use shared::profiles::{self, Attempts};
 use shared::runtime::Backend;
-use shared::types::RecordId;
+use shared::types::{RecordId, VerificationStatus};
 use storage::{CopyPurpose, UploadClaim, check_key};
 use webhooks::status_changed;
 
-use crate::compare::{CompareError, Method};
-use crate::document::{self, Examined, Photos};
+use crate::compare::CompareError;
+use crate::document::{self, Document, Photos};
 use crate::instructions::holds_instructions;
 use crate::media::{FRAMES, MediaError};
 use crate::rules::{self, Decision, FaceFindings, Findings, LivenessFinding};
@@ -279,7 +280,7 @@ impl<E: Into<Failure>> From<E> for Conflict {
 /// What the media of a check show.
 struct Examination {
     faces: FaceFindings,
-    document: Examined,
+    reading: Reading,
     liveness: LivenessFinding,
     evidence: Vec<Evidence>,
     frames: usize,
@@ -299,10 +300,16 @@ async fn weigh_and_write(
 ) -> Result<Completed, Conflict> {
     let pocketbase = &state.backend.pocketbase;
     let profile = profiles::load_open(pocketbase, submission.profile_id(), caller).await?;
+    // A decision of the partner during its own check stands as well.
+    if profile.is_decided() && profile.status() != submission.profile.status() {
+        return Err(profiles::Error::Decided.into());
+    }
+    // What the partner declared in the meantime counts.
+    let judged = document::judge(&examined.reading, &profile, Utc::now().date_naive());
     let of_others = |kind: &EvidenceKind| known.of_others.contains(kind);
     let findings = Findings {
         instructions: examined.faces.instructions
-            || [&examined.faces.id_text, &examined.faces.selfie_text, &examined.document.text]
+            || [&examined.faces.id_text, &examined.faces.selfie_text, &examined.reading.text()]
                 .into_iter()
                 .any(|text| holds_instructions(text)),
         media_of_others: of_others(&EvidenceKind::Video) || of_others(&EvidenceKind::Photo),
@@ -310,14 +317,17 @@ async fn weigh_and_write(
         has_look_alike: profile.has_look_alike(),
         liveness: examined.liveness,
         faces: examined.faces.clone(),
-        document: examined.document.findings.clone(),
+        document: judged.findings,
     };
     let decision = rules::decide(&findings, &state.thresholds);
+    // A rejected check proves nothing, and must not take documents from their holders.
+    let is_rejected = decision.status == VerificationStatus::Rejected;
     let writing = Writing {
         check,
         previous_status: profile.status(),
-        examined,
-        new_evidence: &known.new,
+        document: judged.document,
+        frames: examined.frames,
+        new_evidence: if is_rejected { &[] } else { &known.new },
         owner: &submission.owner(),
         uses,
     };
@@ -360,10 +370,10 @@ async fn examine(state: &State, submission: &Submission, form: &Form) -> Result<
     let photos = Photos { front: front.jpeg, back: back.as_ref().map(|back| back.jpeg.clone()) };
     let pocketbase = &state.backend.pocketbase;
     let today = Utc::now().date_naive();
-    let faces = async { state.comparison.compare(&video.frames, &photos.front).await.map_err(comparison_failure) };
-    let document = async {
-        let examined = document::examine(&state.comparison, &state.reader, &photos, &submission.profile, today).await;
-        examined.map_err(comparison_failure)
+    let faces = async { state.comparison.compare(&video.frames, &photos).await.map_err(comparison_failure) };
+    let reading = async {
+        let reading = document::read(&state.comparison, &state.reader, &photos, today).await;
+        reading.map_err(comparison_failure)
     };
     let liveness = async {
         let (profile, same_from) = (submission.profile_id(), state.thresholds.compare_faces_from);
@@ -373,19 +383,16 @@ async fn examine(state: &State, submission: &Submission, form: &Form) -> Result<
             live_session::Error::Compare(error) => comparison_failure(error),
         })
     };
-    let (_, mut faces, document, liveness) = try_join4(frames, faces, document, liveness).await?;
-    if state.comparison.method == Method::Rekognition {
-        faces.id_text.clone_from(&document.text);
-    }
+    let (_, faces, reading, liveness) = try_join4(frames, faces, reading, liveness).await?;
     let team = submission.profile.team.as_ref();
     let mut evidence = vec![
         Evidence::new(team, EvidenceKind::Video, &video.digest),
         Evidence::new(team, EvidenceKind::Photo, &front.digest),
     ];
     evidence.extend(back.map(|back| Evidence::new(team, EvidenceKind::Photo, &back.digest)));
-    evidence.extend(document.identity().map(|number| Evidence::new(team, EvidenceKind::Document, &number)));
+    evidence.extend(document::identity(&reading).map(|number| Evidence::new(team, EvidenceKind::Document, &number)));
     evidence.dedup();
-    Ok(Examination { faces, document, liveness, evidence, frames: video.frames.len() })
+    Ok(Examination { faces, reading, liveness, evidence, frames: video.frames.len() })
 }
 
 fn media_failure(field: &str, error: MediaError) -> Failure {
@@ -433,7 +440,8 @@ fn comparison_failure(error: CompareError) -> Failure {
 struct Writing<'a> {
     check: &'a ProcessingCheck,
     previous_status: &'a str,
-    examined: &'a Examination,
+    document: Document,
+    frames: usize,
     new_evidence: &'a [Evidence],
     owner: &'a EvidenceOwner,
     uses: &'a [UploadUse],
@@ -450,8 +458,7 @@ async fn write_outcome(
 ) -> Result<Completed, Conflict> {
     let now: DateTime<Utc> = Utc::now();
     let summary = decision.summary;
-    let document = writing.examined.document.document.clone();
-    let result = CheckResult::new(submission, decision, document, state.comparison.name(), now);
+    let result = CheckResult::new(submission, decision, writing.document, state.comparison.name(), now);
     let deliveries = deliveries(submission, &writing.check.id, writing.previous_status, &result, subscribers, now);
     let outcome = CheckOutcome {
         check: &writing.check.id,
@@ -463,7 +470,7 @@ async fn write_outcome(
         result: &result.stored(),
         document: &result.stored_document(),
         fields: &result.history_fields(),
-        frames: writing.examined.frames,
+        frames: writing.frames,
         evidence: writing.new_evidence,
         owner: writing.owner,
         look_alike: &submission.user.look_alike_key(),
@@ -505,7 +512,10 @@ fn deliveries(
         }
         if subscriber.is_subscribed_to(WebhookEvent::StatusChanged) {
             let (profile, user) = (submission.profile_id(), submission.user.as_str());
-            add(WebhookEvent::StatusChanged, status_changed(now, profile, user, previous_status, result.status()));
+            add(
+                WebhookEvent::StatusChanged,
+                status_changed(now, profile, user, submission.origin, previous_status, result.status()),
+            );
         }
     }
     deliveries

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use shared::aws;
 use shared::env::{ConfigError, Env, StartError};
 
+use crate::document::Photos;
 use crate::rules::{Face, FaceFindings};
 
 /// Method of comparison.
@@ -74,8 +75,8 @@ years and light do not count.
 - same_person: your verdict in one word.
 - selfie_face, id_face: clear, unclear (blurred, covered, too dark, too small, cut off) or none.
 - several_people: whether more than one person is in any of the frames.
-- several_id_faces: whether the photo of the document shows the faces of two persons, such as a portrait that lies beside the document. \
-A second print of the holder's own portrait on the document does not count.
+- several_id_faces: whether the photos of the document show the faces of two persons, such as a portrait that lies beside the document, \
+or another portrait on its back. A second print of the holder's own portrait on the document does not count.
 - selfie_is_replayed: whether the frames show a screen, a printed photo, a mask or a picture instead of a person.
 - is_document: whether the photo shows a passport, an identity card, a driving licence or a residence permit.
 - document_is_copied: whether it shows a photocopy, a screen or an edited picture of one.
@@ -172,22 +173,22 @@ impl Comparison {
     ///
     /// # Errors
     /// When a service is not configured, or gives no usable answer.
-    pub async fn compare(&self, frames: &[Bytes], photo: &Bytes) -> Result<FaceFindings, CompareError> {
+    pub async fn compare(&self, frames: &[Bytes], photos: &Photos) -> Result<FaceFindings, CompareError> {
         match self.method {
             Method::OpenAiVision => {
                 let second = async {
                     match &self.rekognition {
-                        Some(client) => compare_faces(client, frames, photo).await.map(Some),
+                        Some(client) => compare_faces(client, frames, photos).await.map(Some),
                         None => Ok(None),
                     }
                 };
-                let (findings, second) = try_join(self.ask(frames, photo), second).await?;
+                let (findings, second) = try_join(self.ask(frames, photos), second).await?;
                 let several_id_faces =
                     findings.several_id_faces || second.as_ref().is_some_and(|second| second.several_id_faces);
                 let second_similarity = second.map(|second| second.similarity);
                 Ok(FaceFindings { second_similarity, several_id_faces, ..findings })
             }
-            Method::Rekognition => compare_faces(self.rekognition()?, frames, photo).await,
+            Method::Rekognition => compare_faces(self.rekognition()?, frames, photos).await,
         }
     }
 
@@ -201,12 +202,16 @@ impl Comparison {
     }
 
     /// Findings of the vision model.
-    async fn ask(&self, frames: &[Bytes], photo: &Bytes) -> Result<FaceFindings, CompareError> {
+    async fn ask(&self, frames: &[Bytes], photos: &Photos) -> Result<FaceFindings, CompareError> {
         let image = |bytes: &Bytes| Part::Image("image/jpeg", bytes.clone());
         let mut parts = vec![Part::Text("Frames of the selfie video, in order:".to_owned())];
         parts.extend(frames.iter().map(image));
         parts.push(Part::Text("The photo of the identity document:".to_owned()));
-        parts.push(image(photo));
+        parts.push(image(&photos.front));
+        if let Some(back) = &photos.back {
+            parts.push(Part::Text("The photo of its back:".to_owned()));
+            parts.push(image(back));
+        }
         let question = Question { instructions: INSTRUCTIONS, parts, name: NAME, schema: &self.schema };
         let reply = self.openai.ask(question).await.map_err(CompareError::of_model)?;
         let seen: Seen = serde_json::from_str(&reply.text)
@@ -266,11 +271,14 @@ async fn matched(
 /// Similarity from which two faces on a document are prints of one portrait.
 const SAME_PORTRAIT: f32 = 80.0;
 
-/// Compares the document's largest face with the faces in each frame, and with the other faces on the photo of the document.
-async fn compare_faces(client: &Client, frames: &[Bytes], photo: &Bytes) -> Result<FaceFindings, CompareError> {
+/// Compares the document's largest face with the faces in each frame, and with all faces on the photos of the document.
+async fn compare_faces(client: &Client, frames: &[Bytes], photos: &Photos) -> Result<FaceFindings, CompareError> {
+    let photo = &photos.front;
     let in_frames = try_join_all(frames.iter().map(|frame| matched(client, photo, frame, 0.0)));
-    let (in_frames, on_photo) = try_join(in_frames, matched(client, photo, photo, SAME_PORTRAIT)).await?;
-    let has_document_face = in_frames.iter().all(Option::is_some) && on_photo.is_some();
+    let sides = std::iter::once(photo).chain(&photos.back);
+    let on_sides = try_join_all(sides.map(|side| matched(client, photo, side, SAME_PORTRAIT)));
+    let (in_frames, on_sides) = try_join(in_frames, on_sides).await?;
+    let has_document_face = in_frames.iter().chain(&on_sides).all(Option::is_some);
     let in_frames: Vec<_> = in_frames.into_iter().flatten().collect();
     let with_face = in_frames.iter().filter(|frame| frame.faces > 0);
     // A face must be in most frames, and similar to the document's in each of them.
@@ -283,7 +291,7 @@ async fn compare_faces(client: &Client, frames: &[Bytes], photo: &Bytes) -> Resu
         selfie_face: clear(is_seen || !has_document_face),
         id_face: clear(has_document_face),
         several_people: in_frames.iter().any(|frame| frame.faces > 1),
-        several_id_faces: on_photo.is_some_and(|photo| photo.unmatched > 0),
+        several_id_faces: on_sides.iter().flatten().any(|side| side.unmatched > 0),
         selfie_is_replayed: false,
         is_document: true,
         document_is_copied: false,

@@ -6,6 +6,8 @@ use documents::{Checks, Declared, Fields, Hints, Matches, Reader, Reading};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 use shared::pocketbase::records::ProfileOverview;
+use unicode_normalization::UnicodeNormalization;
+use unicode_security::confusable_detection::skeleton;
 
 use crate::compare::{CompareError, Comparison, Method, detect_text};
 use crate::rules::DocumentFindings;
@@ -28,57 +30,57 @@ pub struct Document {
 }
 
 /// A document and what the rules need of it.
-pub struct Examined {
+pub struct Judged {
     pub document: Document,
     pub findings: DocumentFindings,
-    /// All text that was read.
-    pub text: String,
 }
 
-impl Examined {
-    /// What tells the document from all others: its number and country. `None` when the number was not read.
-    pub fn identity(&self) -> Option<String> {
-        let Fields { document_number, country, .. } = &self.document.fields;
-        let number = document_number.as_ref()?;
-        let number: String = number.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect();
-        let country = country.as_deref().unwrap_or_default();
-        (!number.is_empty()).then(|| format!("{country} {number}"))
-    }
+/// What tells a document from all others: its number, in a form that is the same for numbers that look alike. The country is left out, since
+/// a thumb on it would make the document another one. `None` when the number was not read.
+pub fn identity(reading: &Reading) -> Option<String> {
+    let number: String = reading.document_number.nfkc().collect::<String>().to_uppercase();
+    let number: String = skeleton(&number).filter(|c| c.is_alphanumeric()).collect();
+    (!number.is_empty()).then_some(number)
 }
 
-/// Reads a document and checks it. Calls: one of the model, or one of Rekognition per photo.
+/// Reads a document. Calls: one of the model per photo, at the same time, or one of Rekognition per photo.
 ///
 /// # Errors
 /// When a service is not configured, or gives no usable answer.
-pub async fn examine(
+pub async fn read(
     comparison: &Comparison,
     reader: &Reader,
     photos: &Photos,
-    profile: &ProfileOverview,
     today: NaiveDate,
-) -> Result<Examined, CompareError> {
-    let reading = match comparison.method {
+) -> Result<Reading, CompareError> {
+    let sides = std::iter::once(&photos.front).chain(&photos.back);
+    match comparison.method {
         Method::OpenAiVision => {
-            let jpeg = |bytes: &Bytes| ("image/jpeg", bytes.clone());
-            let back = photos.back.as_ref().map(jpeg);
-            let read = reader.read(&comparison.openai, jpeg(&photos.front), back, &Hints::default()).await;
-            read.map(|(reading, _)| reading).map_err(CompareError::of_model)?
+            let sides = sides.map(async |photo| {
+                let read = reader.read(&comparison.openai, ("image/jpeg", photo.clone()), &Hints::default()).await;
+                read.map(|(reading, _)| reading).map_err(CompareError::of_model)
+            });
+            let mut sides = try_join_all(sides).await?.into_iter();
+            let front = sides.next().unwrap_or_default();
+            Ok(match sides.next() {
+                Some(back) => front.with_back(back),
+                None => front,
+            })
         }
         Method::Rekognition => {
             let client = comparison.rekognition()?;
-            let photos = std::iter::once(&photos.front).chain(&photos.back);
-            let lines = try_join_all(photos.map(|photo| detect_text(client, photo))).await?;
-            Reading::of_lines(&lines.concat(), today)
+            let sides = try_join_all(sides.map(|photo| detect_text(client, photo))).await?;
+            let lines = |place| sides.get(place).map(Vec::as_slice).unwrap_or_default();
+            Ok(Reading::of_lines(lines(0), lines(1), today))
         }
-    };
-    Ok(judge(&reading, profile, today))
+    }
 }
 
-/// Computes what a reading says. Nothing declared is sent to a service.
-fn judge(reading: &Reading, profile: &ProfileOverview, today: NaiveDate) -> Examined {
-    let name = if profile.name.is_empty() { &profile.document_name } else { &profile.name };
+/// Computes what a reading says, and whether it is what the partner's backend declared. Nothing declared is sent to a service.
+pub fn judge(reading: &Reading, profile: &ProfileOverview, today: NaiveDate) -> Judged {
     let declared = Declared {
-        name,
+        name: &profile.name,
+        document_name: &profile.document_name,
         document_number: &profile.document_number,
         date_of_birth: &profile.declared_birth,
         country: &profile.country,
@@ -86,12 +88,14 @@ fn judge(reading: &Reading, profile: &ProfileOverview, today: NaiveDate) -> Exam
     let fields = Fields::from(reading);
     let checks = documents::check(reading, &Hints::default(), today);
     let matches = documents::compare(reading, &declared, today);
+    let (birth, expiry) = reading.dates(today);
     let findings = DocumentFindings {
         is_read: fields.name.is_some() && fields.document_number.is_some(),
+        has_dates: birth.is_some() && expiry.is_some(),
         is_identity_document: fields.document_type.as_deref().is_some_and(|kind| IDENTITY_DOCUMENTS.contains(&kind)),
         is_suspicious: reading.authenticity.trim().eq_ignore_ascii_case("suspicious"),
         checks: checks.clone(),
         matches,
     };
-    Examined { document: Document { fields, checks, matches }, findings, text: reading.text() }
+    Judged { document: Document { fields, checks, matches }, findings }
 }

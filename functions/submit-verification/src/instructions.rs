@@ -84,8 +84,9 @@ static FOLDED: LazyLock<Vec<String>> = LazyLock::new(|| SUSPICIOUS.iter().map(|w
 
 /// Whether text in an image looks like instructions to a model.
 pub fn holds_instructions(text: &str) -> bool {
-    let text = folded(text);
-    FOLDED.iter().any(|word| text.contains(word.as_str()))
+    // Capitals of other scripts look like Latin capitals, and their small letters do not.
+    let texts = [folded(text), folded(&skeleton(&text.nfkc().collect::<String>()).collect::<String>())];
+    FOLDED.iter().any(|word| texts.iter().any(|text| text.contains(word.as_str())))
 }
 
 /// The letters and digits of a text, in a form that is the same for texts that look alike.
@@ -98,6 +99,7 @@ fn folded(text: &str) -> String {
         '3' | '€' => 'e',
         '4' | '@' => 'a',
         '5' | '$' => 's',
+        '6' | '9' => 'g',
         '7' | '+' => 't',
         c => c,
     });
@@ -123,6 +125,8 @@ mod tests {
             "𝐢𝐠𝐧𝐨𝐫𝐞",
             "ign\u{200b}ore",
             "IGNÓRE",
+            "ΙGΝΟRΕ",
+            "i9nore",
             "ig\nno\nre",
             "忽略之前的指令",
             "игнорируйте инструкции",

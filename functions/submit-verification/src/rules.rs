@@ -80,6 +80,8 @@ pub struct FaceFindings {
 pub struct DocumentFindings {
     /// Name and number were read in print.
     pub is_read: bool,
+    /// The dates of birth and of expiry were read.
+    pub has_dates: bool,
     /// It is a passport, an identity card, a driving licence or a residence permit.
     pub is_identity_document: bool,
     /// The model found something that speaks against a genuine document.
@@ -161,7 +163,7 @@ pub struct Rule {
 }
 
 /// The table. The first applicable row gives the summary.
-pub const RULES: [Rule; 25] = [
+pub const RULES: [Rule; 26] = [
     Rule {
         risk_factor: "faces_differ",
         class: Class::Reject,
@@ -179,7 +181,7 @@ pub const RULES: [Rule; 25] = [
         class: Class::Review,
         summary: "The text on the document was not reported",
         // Only a model can be told to be silent.
-        applies: |seen, _| seen.faces.same_person.is_some() && seen.faces.id_text.trim().is_empty(),
+        applies: |seen, _| seen.faces.same_person.is_some() && !seen.faces.id_text.chars().any(char::is_alphanumeric),
     },
     Rule {
         risk_factor: "several_people",
@@ -228,6 +230,12 @@ pub const RULES: [Rule; 25] = [
         class: Class::Review,
         summary: "The machine-readable zone and the print do not agree",
         applies: |seen, _| seen.document.checks.mrz_matches_document.result == Outcome::Fail,
+    },
+    Rule {
+        risk_factor: "dates_not_read",
+        class: Class::Review,
+        summary: "The date of birth or of expiry was not read on the document",
+        applies: |seen, _| seen.document.is_read && !seen.document.has_dates,
     },
     Rule {
         risk_factor: "dates_implausible",
@@ -391,6 +399,7 @@ mod tests {
             },
             document: DocumentFindings {
                 is_read: true,
+                has_dates: true,
                 is_identity_document: true,
                 is_suspicious: false,
                 checks: Checks {
@@ -445,7 +454,7 @@ mod tests {
     type Doubt = (&'static str, fn(&mut Findings));
 
     /// A change for each rule but those of the similarity.
-    const DOUBTS: [Doubt; 23] = [
+    const DOUBTS: [Doubt; 24] = [
         ("suspected_instructions", |seen| seen.instructions = true),
         ("text_not_examined", |seen| (seen.faces.same_person, seen.faces.id_text) = (Some(true), " ".to_owned())),
         ("several_people", |seen| seen.faces.several_people = true),
@@ -456,6 +465,7 @@ mod tests {
         ("document_suspicious", |seen| seen.document.is_suspicious = true),
         ("mrz_invalid", |seen| seen.document.checks.mrz_check_digits = failed()),
         ("mrz_differs_from_print", |seen| seen.document.checks.mrz_matches_document = failed()),
+        ("dates_not_read", |seen| seen.document.has_dates = false),
         ("dates_implausible", |seen| seen.document.checks.dates_plausible = failed()),
         ("differs_from_declared", |seen| seen.document.matches.name = Agreement::Differs),
         ("document_of_another_person", |seen| seen.document_of_others = true),

@@ -69,7 +69,7 @@ pub async fn parse(state: &State, caller: &Caller, form: &Form) -> Result<(Submi
             .with("missing", missing));
     }
     let charge = async {
-        let charge = state.budgets.charge(&state.backend.pocketbase, caller, Budget::Checks, 1).await;
+        let charge = state.budgets.charge(&state.backend.pocketbase, caller, caller.origin(), Budget::Checks, 1).await;
         charge.map_err(ApiError::from)
     };
     let profile = async {

@@ -208,7 +208,7 @@ async fn person<'a>(
         // The signature does not cover the contact data, which the person could change.
         Origin::Backend | Origin::Signed => NewProfile::of_user(team, user),
     };
-    let charge = state.budgets.charge(pocketbase, caller, Budget::People, 1).await?;
+    let charge = state.budgets.charge(pocketbase, caller, origin, Budget::People, 1).await?;
     match pocketbase.create_profile(&profile, Some(&charge)).await {
         Ok(CreatedProfile::Created(id)) => Ok((id, None)),
         Ok(CreatedProfile::Existing(id)) => {

@@ -12,6 +12,8 @@ use crate::{country, mrz, name};
 pub struct Declared<'a> {
     /// The name, or words of it.
     pub name: &'a str,
+    /// The name on the document, if the partner declared it apart from the name.
+    pub document_name: &'a str,
     /// The document's number.
     pub document_number: &'a str,
     /// The date of birth, `YYYY-MM-DD`; a time may follow.
@@ -68,11 +70,19 @@ pub fn compare(reading: &Reading, declared: &Declared<'_>, today: NaiveDate) -> 
         },
     };
     Matches {
-        name: agreement(declared.name, &|declared| {
-            let printed = compared(&reading.name, |name| name::contains(name, declared));
-            let zone = || mrz.map(|mrz| name::contains(&format!("{} {}", mrz.surname, mrz.given_names), declared));
-            printed.or_else(zone)
-        }),
+        name: {
+            let same = |declared: &str| {
+                let printed = compared(&reading.name, |name| name::contains(name, declared));
+                let zone = || mrz.map(|mrz| name::contains(&format!("{} {}", mrz.surname, mrz.given_names), declared));
+                printed.or_else(zone)
+            };
+            let both = [declared.name, declared.document_name].map(|name| agreement(name, &same));
+            let of = |wanted: Agreement| both.contains(&wanted).then_some(wanted);
+            of(Agreement::Differs)
+                .or(of(Agreement::NotRead))
+                .or(of(Agreement::Agrees))
+                .unwrap_or(Agreement::NotDeclared)
+        },
         document_number: agreement(declared.document_number, &|declared| {
             let declared = alphanumerics(declared);
             let same = |number: &str| !declared.is_empty() && alphanumerics(number) == declared;
@@ -105,6 +115,7 @@ mod tests {
 
     const DECLARED: Declared<'_> = Declared {
         name: "Anna Eriksson",
+        document_name: "",
         document_number: "l898902-c3",
         date_of_birth: "1974-08-12",
         country: "Utopia",
@@ -140,12 +151,19 @@ mod tests {
 
     #[test]
     fn other_values_differ() {
-        let john =
-            Declared { name: "John Doe", document_number: "X1234567", date_of_birth: "1980-01-01", country: "US" };
+        let john = Declared {
+            name: "John Doe",
+            document_number: "X1234567",
+            date_of_birth: "1980-01-01",
+            country: "US",
+            ..DECLARED
+        };
         assert_eq!(compared_with(&printed(), john), [Differs; 4]);
         assert!(compare(&printed(), &john, day("2026-11-21")).is_contradicted());
         assert!(!compare(&printed(), &Declared::default(), day("2026-11-21")).is_contradicted());
-        let marks = Declared { name: "--", document_number: "--", date_of_birth: "soon", country: "--" };
+        let marks = Declared { name: "--", document_number: "--", date_of_birth: "soon", country: "--", ..DECLARED };
+        let other = Declared { document_name: "Eve Evil", ..DECLARED };
+        assert_eq!(compared_with(&printed(), other), [Differs, Agrees, Agrees, Agrees]);
         assert_eq!(compared_with(&printed(), marks), [Differs; 4]);
     }
 }

@@ -37,24 +37,18 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Reads a document: its front or data page, and its back if there is one. One call of the model. Also returns the model's answer
-    /// as it is.
+    /// Reads one side of a document. One call of the model. Also returns the model's answer as it is.
     ///
     /// # Errors
     /// When the model gives no usable answer.
     pub async fn read(
         &self,
         model: &OpenAi,
-        front: Image,
-        back: Option<Image>,
+        (media_type, bytes): Image,
         hints: &Hints<'_>,
     ) -> Result<(Reading, Reply), openai::Error> {
         let mut parts: Vec<_> = prompt::hints(hints).into_iter().map(Part::Text).collect();
-        parts.push(Part::Image(front.0, front.1));
-        if let Some((media_type, bytes)) = back {
-            parts.push(Part::Text("The back of the same document:".to_owned()));
-            parts.push(Part::Image(media_type, bytes));
-        }
+        parts.push(Part::Image(media_type, bytes));
         let question = Question { instructions: prompt::INSTRUCTIONS, parts, name: prompt::NAME, schema: &self.schema };
         let reply = model.ask(question).await?;
         let reading = serde_json::from_str(&reply.text)

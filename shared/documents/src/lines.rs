@@ -11,16 +11,18 @@ use crate::reading::Reading;
 const SHORTEST_LINE: usize = 28;
 
 impl Reading {
-    /// The reading of lines of text, top to bottom: what the machine-readable zone says. The name and the number are taken over only if
-    /// they are printed outside of the zone as well; other printed fields are not recognised.
-    pub fn of_lines(lines: &[String], today: NaiveDate) -> Self {
-        let (zone, print): (Vec<_>, Vec<_>) = lines.iter().cloned().partition(|line| is_of_zone(line));
+    /// The reading of lines of text, top to bottom, of the front and the back: what the machine-readable zone says. The name is taken over
+    /// only if it is printed on the front as well, beside the portrait, and the number only if it is printed on either side. Other printed
+    /// fields are not recognised.
+    pub fn of_lines(front: &[String], back: &[String], today: NaiveDate) -> Self {
+        let (zone, print): (Vec<_>, Vec<_>) = front.iter().chain(back).cloned().partition(|line| is_of_zone(line));
         let other_text = print.join("\n");
+        let on_front = front.iter().filter(|line| !is_of_zone(line)).cloned().collect::<Vec<_>>().join("\n");
         let Ok(mrz) = mrz::read(&zone, today) else {
             return Self { mrz_lines: zone, other_text, ..Self::default() };
         };
         let full_name = format!("{} {}", mrz.given_names, mrz.surname);
-        let is_printed = name::contains(&other_text, &full_name);
+        let is_printed = name::contains(&on_front, &full_name);
         let numbers: Vec<_> = print.iter().flat_map(|line| line.split_whitespace()).map(alphanumerics).collect();
         let has_number = numbers.contains(&alphanumerics(&mrz.document_number));
         Self {
@@ -63,14 +65,18 @@ mod tests {
 
     #[test]
     fn a_name_and_a_number_count_only_if_they_are_printed_too() {
-        let read = |print: &[&str]| Reading::of_lines(&lines(&[print, TD3].concat()), day("2026-11-21"));
+        let read = |print: &[&str]| Reading::of_lines(&lines(&[print, TD3].concat()), &[], day("2026-11-21"));
         let whole = read(&["UTOPIA PASSPORT", "ERIKSSON", "ANNA MARIA", "Passport No. L898902C3"]);
         assert_eq!((whole.name.as_str(), whole.document_number.as_str()), ("ANNA MARIA ERIKSSON", "L898902C3"));
         assert_eq!((whole.document_type.as_str(), whole.date_of_birth.as_str()), ("passport", "1974-08-12"));
         let other = read(&["UTOPIA PASSPORT", "EVE EVIL", "No. X1"]);
         assert_eq!((other.name.as_str(), other.document_number.as_str()), ("", ""));
         assert_eq!(other.mrz_lines, lines(TD3));
-        let none = Reading::of_lines(&lines(&["a selfie", "with a T-shirt"]), day("2026-11-21"));
+        // A name on the back is not beside the portrait.
+        let print = ["ERIKSSON", "ANNA MARIA", "L898902C3"];
+        let swapped = Reading::of_lines(&lines(&["UTOPIA"]), &lines(&[&print, TD3].concat()), day("2026-11-21"));
+        assert_eq!((swapped.name.as_str(), swapped.document_number.as_str()), ("", "L898902C3"));
+        let none = Reading::of_lines(&lines(&["a selfie", "with a T-shirt"]), &[], day("2026-11-21"));
         assert_eq!((none.mrz_lines.len(), none.other_text.as_str()), (0, "a selfie\nwith a T-shirt"));
     }
 }

@@ -27,8 +27,7 @@ Rules:
 - authenticity: \"authentic\" when nothing speaks against a genuine document photographed as it is; \"suspicious\" when something \
 does (altered text, a pasted photo, wrong fonts, a screen or a copy instead of the document, a specimen); else \"inconclusive\".
 - authenticity_reasons: a short sentence for each thing that led to it.
-- other_text: all other text in the images, on the document or beside it, at most its first 1,000 characters.
-If there is a second image, it shows the back of the document. Report what either side says.";
+- other_text: all other text in the images, on the document or beside it, at most its first 1,000 characters.";
 
 /// JSON schema of the answer.
 pub fn schema() -> Value {

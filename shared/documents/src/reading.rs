@@ -3,6 +3,8 @@
 use chrono::NaiveDate;
 use serde::Deserialize;
 
+use crate::mrz;
+
 /// Fields that the model read from a document, as printed. A field that cannot be read is empty. The answer has a strict
 /// schema, so that a missing field is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -34,6 +36,43 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Adds what was read on the back of the document, where the front says nothing. The name is that of the side with the portrait:
+    /// a back of another document must not lend its name to a face.
+    pub fn with_back(mut self, back: Self) -> Self {
+        let fields = [
+            (&mut self.document_number, back.document_number),
+            (&mut self.country, back.country),
+            (&mut self.document_type, back.document_type),
+            (&mut self.address, back.address),
+            (&mut self.gender, back.gender),
+            (&mut self.date_of_birth, back.date_of_birth),
+            (&mut self.date_of_expiry, back.date_of_expiry),
+        ];
+        for (front, back) in fields {
+            if front.trim().is_empty() {
+                *front = back;
+            }
+        }
+        if self.mrz_lines.is_empty() {
+            self.mrz_lines = back.mrz_lines;
+        }
+        if back.authenticity.trim().eq_ignore_ascii_case("suspicious") {
+            self.authenticity = back.authenticity;
+        }
+        self.other_text = [self.other_text, back.name, back.other_text].join("\n");
+        self
+    }
+
+    /// The dates of birth and of expiry: as printed, else as in the machine-readable zone.
+    pub fn dates(&self, today: NaiveDate) -> (Option<NaiveDate>, Option<NaiveDate>) {
+        let mrz = mrz::read(&self.mrz_lines, today).ok();
+        let zone = |day: fn(&mrz::Mrz) -> Option<NaiveDate>| mrz.as_ref().and_then(day);
+        (
+            date(&self.date_of_birth).or_else(|| zone(|mrz| mrz.date_of_birth)),
+            date(&self.date_of_expiry).or_else(|| zone(|mrz| mrz.date_of_expiry)),
+        )
+    }
+
     /// All text of the reading: that of the document, and the model's own.
     pub fn text(&self) -> String {
         let fields = [
@@ -206,6 +245,24 @@ mod tests {
         ] {
             assert_eq!(document_type(text), form, "{text}");
         }
+    }
+
+    #[test]
+    fn a_back_lends_no_name_to_a_front() {
+        let text = str::to_owned;
+        let front = Reading { document_number: text("F1"), ..Reading::default() };
+        let back = Reading {
+            name: text("John Doe"),
+            document_number: text("B1"),
+            address: text("1 Street"),
+            authenticity: text("suspicious"),
+            mrz_lines: vec![text("I<UTO")],
+            ..Reading::default()
+        };
+        let both = front.with_back(back);
+        assert_eq!((&*both.name, &*both.document_number, &*both.address), ("", "F1", "1 Street"));
+        assert_eq!((&*both.authenticity, both.mrz_lines.len()), ("suspicious", 1));
+        assert!(both.text().contains("John Doe"));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn verify_link(
     if seconds.to_string() != expires || !is_same_secret(&expected, &signature.to_ascii_lowercase()) {
         return Err(LinkError::Forged);
     }
-    if i64::try_from(seconds).is_ok_and(|seconds| seconds <= now.timestamp()) {
+    if i64::try_from(seconds).map_or(true, |seconds| seconds <= now.timestamp()) {
         return Err(LinkError::Expired);
     }
     Ok(())

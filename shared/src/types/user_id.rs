@@ -33,9 +33,10 @@ impl UserId {
     /// Key that is the same for identifiers that look alike: in another case, with letters of another script, or with digits in the place
     /// of letters (Unicode Technical Standard 39, 4). 64 hexadecimal digits.
     pub fn look_alike_key(&self) -> String {
-        let folded = caseless::default_case_fold_str(&self.0.nfkc().collect::<String>());
-        let skeleton = skeleton(&folded).collect::<String>().to_lowercase().replace('i', "l");
-        Sha256::digest(skeleton.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        // Twice: capitals of other scripts look like Latin capitals, which then become small letters that look like others.
+        let once = |text: &str| skeleton(text).collect::<String>().to_lowercase();
+        let folded = once(&once(&self.0.nfkc().collect::<String>())).replace('i', "l");
+        Sha256::digest(folded.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -107,9 +108,7 @@ mod tests {
     #[test]
     fn look_alikes_share_a_key() {
         let key = |text: &str| text.parse::<UserId>().unwrap().look_alike_key();
-        for alike in
-            ["USER1", "uѕer1", "useг1", "ｕｓｅｒ1", "userl", "User1", "userI"].into_iter().filter(|id| *id != "useг1")
-        {
+        for alike in ["USER1", "uѕer1", "ｕｓｅｒ1", "userl", "User1", "userI", "USΕR1"] {
             assert_eq!(key("user1"), key(alike), "{alike}");
         }
         assert_ne!(key("user1"), key("user2"));

@@ -24,18 +24,19 @@ pub use view::DeliveryView;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use shared::pocketbase::records::WebhookEvent;
-use shared::types::RecordId;
+use shared::types::{Origin, RecordId};
 
 /// The `webhook-id` of a webhook: the same for every attempt.
 pub fn webhook_id(delivery: &RecordId) -> String {
     format!("msg_{delivery}")
 }
 
-/// Body of [`WebhookEvent::StatusChanged`].
+/// Body of [`WebhookEvent::StatusChanged`]. The origin is that of the check, else that of the profile.
 pub fn status_changed(
     at: DateTime<Utc>,
     profile: &RecordId,
     user_identifier: &str,
+    origin: Origin,
     previous_status: &str,
     new_status: &str,
 ) -> Value {
@@ -45,6 +46,7 @@ pub fn status_changed(
         "data": {
             "profile_id": profile,
             "user_identifier": user_identifier,
+            "origin": origin,
             "previous_status": previous_status,
             "new_status": new_status,
         },

@@ -1,7 +1,7 @@
 //! `profiles`: one record per person, and the view that joins each with its newest histories.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::usage::Charge;
@@ -193,6 +193,11 @@ impl Standing {
         if self.latest_status.is_empty() { &self.verification_status } else { &self.latest_status }
     }
 
+    /// Whether the profile is of open links, or of the partner's backend and its signed links.
+    pub(super) fn origin(&self) -> Origin {
+        if self.origin == "open" { Origin::Open } else { Origin::Backend }
+    }
+
     /// Whether the profile is decided: it is verified or rejected, or the newest entry of its history is a word that decides. A profile
     /// of open links goes on after a rejection by the rules.
     pub(super) fn is_decided(&self) -> bool {
@@ -250,6 +255,11 @@ impl ProfileOverview {
         self.standing.is_decided()
     }
 
+    /// Whether the profile is of open links, or of the partner's backend and its signed links.
+    pub fn origin(&self) -> Origin {
+        self.standing.origin()
+    }
+
     /// Whether the team has another person whose identifier looks like this one's.
     pub fn has_look_alike(&self) -> bool {
         self.look_alikes > 0
@@ -304,10 +314,14 @@ pub struct ProfileRecord {
     pub updated: String,
 }
 
+/// What a partner's backend declares of a person, and a check compares with the document.
+const DECLARED: [&str; 5] = ["name", "document_type", "document_number", "country", "date_of_birth"];
+
 impl PocketBase {
     /// Creates a profile, or finds the one with the same dedupe key. A unique index ensures that only one of several concurrent
-    /// requests creates the record. A new profile is charged to a budget, where one is given. One call for a new profile, two for an
-    /// existing one.
+    /// requests creates the record. A new profile is charged to a budget, where one is given. An existing profile gets what it lacks of
+    /// the declared data, since a link may have created it first; what it has is never changed. One call for a new profile, two for an
+    /// existing one, three for one that lacks something.
     ///
     /// # Errors
     /// [`Error::BudgetUsedUp`] when a new profile is not within the budget; else when PocketBase fails.
@@ -315,6 +329,8 @@ impl PocketBase {
         #[derive(Deserialize)]
         struct Found {
             id: RecordId,
+            #[serde(flatten)]
+            fields: Map<String, Value>,
         }
         let created: Result<Found, Error> = match charge {
             Some(charge) => self.create_charged("profiles", Writer::Partner, profile, charge).await,
@@ -322,18 +338,29 @@ impl PocketBase {
         };
         let existing = async || {
             let filter = equals("dedupe_key", &profile.dedupe_key.0);
-            self.first::<Found>("profiles", &filter, "id").await
+            let found = self.first::<Found>("profiles", &filter, &format!("id,{}", DECLARED.join(","))).await?;
+            let Some(Found { id, fields }) = found else { return Ok(None) };
+            let given = serde_json::to_value(profile).map_err(|error| Error::BadAnswer(error.to_string()))?;
+            let lacks = |field: &&&str| fields.get(**field).is_none_or(|stored| stored == "");
+            let lacking = DECLARED.iter().filter(lacks);
+            let lacking = lacking
+                .filter_map(|field| given.get(*field).filter(|value| !value.is_null()).map(|value| (*field, value)));
+            let changes: Map<_, _> = lacking.map(|(field, value)| (field.to_owned(), value.clone())).collect();
+            if !changes.is_empty() {
+                self.write(&Write::update("profiles", &id, Writer::Partner, &changes)?).await?;
+            }
+            Ok::<Option<RecordId>, Error>(Some(id))
         };
         match created {
             Ok(created) => Ok(CreatedProfile::Created(created.id)),
             Err(Error::NotUnique(field)) if field == "dedupe_key" => {
                 let found =
                     existing().await?.ok_or_else(|| Error::BadAnswer("an existing profile is gone".to_owned()))?;
-                Ok(CreatedProfile::Existing(found.id))
+                Ok(CreatedProfile::Existing(found))
             }
             // The budget is charged first, and a person who is known needs none.
             Err(Error::BudgetUsedUp(budget)) => match existing().await? {
-                Some(found) => Ok(CreatedProfile::Existing(found.id)),
+                Some(found) => Ok(CreatedProfile::Existing(found)),
                 None => Err(Error::BudgetUsedUp(budget)),
             },
             Err(error) => Err(error),

@@ -7,7 +7,7 @@ use super::UploadUse;
 use super::evidence::{Evidence, EvidenceOwner};
 use super::profiles::Standing;
 use crate::pocketbase::client::{Error, PocketBase, RecordFile, Write, Writer, equals, optional, typed, visible_to};
-use crate::types::{Confidence, Day, RecordId, Team, Teams, Text, VerificationStatus};
+use crate::types::{Confidence, Day, Origin, RecordId, Team, Teams, Text, VerificationStatus};
 
 /// A record to be added, without its files.
 #[derive(Debug, Clone, Serialize)]
@@ -78,6 +78,11 @@ impl VerificationOwner {
     /// The newest entry of the status history, else the profile's own status.
     pub fn status(&self) -> &str {
         self.standing.status()
+    }
+
+    /// Whether the profile is of open links, or of the partner's backend and its signed links.
+    pub fn origin(&self) -> Origin {
+        self.standing.origin()
     }
 
     /// Whether flow tokens can no longer change the profile.

@@ -28,12 +28,8 @@ pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMa
     }
     let parts = parts(&request);
     let texts: String = parts.iter().filter_map(|part| part["text"].as_str()).collect();
-    let descriptions: Vec<_> = parts.iter().filter_map(image).map(|image| description(&image)).collect();
-    let description = if request["response_format"]["json_schema"]["name"] == "face_comparison" {
-        compared(&descriptions)
-    } else {
-        both_sides(&descriptions)
-    };
+    let is_comparison = request["response_format"]["json_schema"]["name"] == "face_comparison";
+    let description = if is_comparison { compared(&parts) } else { first_picture(&parts) };
     // The caller chooses a fault by a hint or in the specimen.
     let by_hint =
         texts.split_once("simulate:").map(|(_, rest)| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
@@ -87,18 +83,20 @@ pub(super) async fn complete(State(standins): State<StandIns>, headers: HeaderMa
     .into_response()
 }
 
-/// What is read on the front of a document and, where there is a second picture, on its back.
-fn both_sides(descriptions: &[Value]) -> Value {
-    let mut fields = Map::new();
-    for side in descriptions.iter().rev().map(with_print) {
-        fields.extend(side.as_object().cloned().unwrap_or_default());
-    }
-    Value::from(fields)
+/// What is read on a document.
+fn first_picture(parts: &[Value]) -> Value {
+    parts.iter().find_map(image).map(|image| with_print(&description(&image))).unwrap_or_default()
 }
 
-/// The comparison of frames of a person with the photo of a document, which comes last. Fields in the description of the document win.
-fn compared(descriptions: &[Value]) -> Value {
-    let (Some((document, frames)), mut seen) = (descriptions.split_last(), Map::new()) else { return Value::Null };
+/// The comparison of frames of a person with the photos of a document, which come after a text that announces them. Fields in the
+/// description of the front win.
+fn compared(parts: &[Value]) -> Value {
+    let is_announced =
+        |part: &Value| part["text"].as_str().is_some_and(|text| text.starts_with("The photo of the identity document"));
+    let (frames, sides) = parts.split_at(parts.iter().position(is_announced).unwrap_or(parts.len()));
+    let pictures = |parts: &[Value]| parts.iter().filter_map(image).map(|image| description(&image)).collect::<Vec<_>>();
+    let (frames, sides) = (&pictures(frames)[..], pictures(sides));
+    let (Some(document), mut seen) = (sides.first(), Map::new()) else { return Value::Null };
     let document = &with_print(document);
     // The code of a blurred frame cannot be read, and a model would go by the others.
     let is_blurred = |frame: &&Value| frame.is_null() && !document["person"].is_null();
@@ -112,7 +110,9 @@ fn compared(descriptions: &[Value]) -> Value {
     seen.insert("is_document".to_owned(), true.into());
     let count = |description: &Value| description["faces"].as_u64().unwrap_or(1);
     seen.insert("several_people".to_owned(), frames.iter().any(|frame| count(frame) > 1).into());
-    seen.insert("several_id_faces".to_owned(), (count(document) > 1).into());
+    let of_another = |side: &Value| count(side) > 0 && !side["person"].is_null() && side["person"] != document["person"];
+    let several = count(document) > 1 || sides.iter().skip(1).any(of_another);
+    seen.insert("several_id_faces".to_owned(), several.into());
     seen.insert("id_text".to_owned(), lines_of_print(document).into());
     // The photo contains instructions to the model: it reports them (noticed), follows and transcribes them (obeyed), or follows them only (hidden).
     let instructions = document["instructions"].as_str().unwrap_or_default();
