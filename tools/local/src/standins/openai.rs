@@ -94,7 +94,8 @@ fn compared(parts: &[Value]) -> Value {
     let is_announced =
         |part: &Value| part["text"].as_str().is_some_and(|text| text.starts_with("The photo of the identity document"));
     let (frames, sides) = parts.split_at(parts.iter().position(is_announced).unwrap_or(parts.len()));
-    let pictures = |parts: &[Value]| parts.iter().filter_map(image).map(|image| description(&image)).collect::<Vec<_>>();
+    let pictures =
+        |parts: &[Value]| parts.iter().filter_map(image).map(|image| description(&image)).collect::<Vec<_>>();
     let (frames, sides) = (&pictures(frames)[..], pictures(sides));
     let (Some(document), mut seen) = (sides.first(), Map::new()) else { return Value::Null };
     let document = &with_print(document);
@@ -110,7 +111,8 @@ fn compared(parts: &[Value]) -> Value {
     seen.insert("is_document".to_owned(), true.into());
     let count = |description: &Value| description["faces"].as_u64().unwrap_or(1);
     seen.insert("several_people".to_owned(), frames.iter().any(|frame| count(frame) > 1).into());
-    let of_another = |side: &Value| count(side) > 0 && !side["person"].is_null() && side["person"] != document["person"];
+    let of_another =
+        |side: &Value| count(side) > 0 && !side["person"].is_null() && side["person"] != document["person"];
     let several = count(document) > 1 || sides.iter().skip(1).any(of_another);
     seen.insert("several_id_faces".to_owned(), several.into());
     seen.insert("id_text".to_owned(), lines_of_print(document).into());
