@@ -6,8 +6,8 @@
 //! PocketBase calls: four, to load the profile (with a key one or two more, to create it first), to start the check, to load the profile
 //! again, and to write the outcome; three more where evidence was used before, to look it up, load the profile and write again; one per
 //! upload; once a minute one more for the subscriptions and, for a token of a partner, one for its budgets. S3 calls: three per upload and one for all uploads, one per file of the request and
-//! per frame. Model calls with `openai_vision`: two, at the same time. Rekognition calls, where it is configured: one per frame and one for
-//! the photo, so six; without a model one more per photo of the document.
+//! per frame. Model calls with `openai_vision`: two, and one more for a photo of the back, all at the same time. Rekognition calls, where it is
+//! configured: one per frame and one per photo, so six or seven; without a model one more per photo.
 
 mod check;
 mod compare;
