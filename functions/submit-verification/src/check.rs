@@ -3,11 +3,8 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use documents::Reading;
-use futures_util::future::{join_all, try_join_all, try_join3, try_join4};
-use lambda_http::http::StatusCode;
+use futures_util::future::{join_all, try_join3};
 use shared::auth::Caller;
-use shared::aws;
 use shared::file::{Content, File};
 use shared::http::{ApiError, Form};
 use shared::pocketbase::Error;
@@ -21,14 +18,15 @@ use shared::types::{RecordId, VerificationStatus};
 use storage::{CopyPurpose, UploadClaim, check_key};
 use webhooks::status_changed;
 
-use crate::compare::CompareError;
-use crate::document::{self, Document, Photos};
+use crate::State;
+use crate::document::{self, Document};
+use crate::examination::{Examination, examine, frame_name};
+use crate::failure::Failure;
 use crate::instructions::holds_instructions;
-use crate::media::{FRAMES, MediaError};
-use crate::rules::{self, Decision, FaceFindings, Findings, LivenessFinding};
+use crate::media::FRAMES;
+use crate::rules::{self, Decision, Findings};
 use crate::submission::Submission;
 use crate::view::{CheckResult, webhook_payload};
-use crate::{State, live_session};
 
 /// Time limit of a decision. A request has 27 s, in which the outcome must be written as well.
 const DECISION_TIME: Duration = Duration::from_secs(25);
@@ -37,73 +35,6 @@ const DECISION_TIME: Duration = Duration::from_secs(25);
 pub struct Completed {
     pub result: CheckResult,
     pub deliveries: Vec<NewDelivery>,
-}
-
-/// Failure of a check.
-struct Failure {
-    /// What the caller is told.
-    error: Box<ApiError>,
-    /// Reason for the check's record. It contains no message of AWS, which may name roles and accounts.
-    reason: String,
-    /// Whether the attempt counts towards the daily limit.
-    attempt: AttemptUse,
-    /// The outcome, if it may have been written although the answer to the write was lost.
-    maybe_written: Option<Box<Completed>>,
-}
-
-impl Failure {
-    fn new(reason: String, error: ApiError, attempt: AttemptUse) -> Self {
-        Self { error: Box::new(error), reason, attempt, maybe_written: None }
-    }
-
-    /// A failure that the sender can correct. The attempt counts.
-    fn of_sender<E: std::fmt::Display + Into<ApiError>>(error: E) -> Self {
-        Self::new(error.to_string(), error.into(), AttemptUse::Kept)
-    }
-
-    /// A failure of this service, of its operator or of an upstream service. The attempt does not count.
-    fn of_service<E: std::fmt::Display + Into<ApiError>>(error: E) -> Self {
-        Self::new(error.to_string(), error.into(), AttemptUse::GivenBack)
-    }
-
-    /// A failure to examine the media: 500 with the text of the API contract.
-    fn of_processing(cause: impl std::fmt::Display, attempt: AttemptUse) -> Self {
-        let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Verification processing failed")
-            .message("Nothing is decided; send the same submission again")
-            .with_cause(&cause);
-        Self::new(cause.to_string(), error, attempt)
-    }
-}
-
-impl From<storage::Error> for Failure {
-    fn from(error: storage::Error) -> Self {
-        match &error {
-            storage::Error::Aws(cause) => {
-                let reason = format!("S3: {}", cause.kind());
-                Self { reason, ..Self::of_service(error) }
-            }
-            _ if error.is_senders() => Self::of_sender(error),
-            _ => Self::of_service(error),
-        }
-    }
-}
-
-impl From<profiles::Error> for Failure {
-    fn from(error: profiles::Error) -> Self {
-        match error {
-            profiles::Error::PocketBase(error) => error.into(),
-            error => Self::of_sender(error),
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::UploadConflict => Self::of_sender(error),
-            error => Self::of_service(error),
-        }
-    }
 }
 
 /// Resolves the uploads, and creates the record of a check. With a flow token, the check takes one of the profile's attempts of the day,
@@ -200,11 +131,6 @@ pub async fn process(
     state.uploads.finish(claim, outcome).await
 }
 
-/// Name of a compared frame in the bucket, from 1.
-fn frame_name(number: usize) -> String {
-    format!("frame_{number}.jpg")
-}
-
 /// Ends a failed check, unless its outcome was written after all. Also returns whether the media must be kept.
 async fn end(state: &State, check: &ProcessingCheck, failure: Failure) -> (Result<Completed, ApiError>, bool) {
     let Failure { error, reason, attempt, maybe_written } = failure;
@@ -277,15 +203,6 @@ impl<E: Into<Failure>> From<E> for Conflict {
     }
 }
 
-/// What the media of a check show.
-struct Examination {
-    faces: FaceFindings,
-    reading: Reading,
-    liveness: LivenessFinding,
-    evidence: Vec<Evidence>,
-    frames: usize,
-}
-
 /// Looks up whether the partner has decided in the meantime, decides, and writes the outcome.
 #[allow(clippy::too_many_arguments)] // The parts of one decision.
 async fn weigh_and_write(
@@ -342,97 +259,6 @@ async fn store(state: &State, submission: &Submission, field: &str, file: &File)
             state.uploads.bucket().put(&key, file.file_type.media_type, bytes.clone()).await
         }
         Content::Stored(_) => Ok(()),
-    }
-}
-
-/// Decodes the media, compares the faces and reads the document. The frames that are compared are stored.
-async fn examine(state: &State, submission: &Submission, form: &Form) -> Result<Examination, Failure> {
-    let file = |field: &str| {
-        let file = form.files.get(field);
-        file.ok_or_else(|| Failure::of_processing("the form has no file", AttemptUse::GivenBack))
-    };
-    // One after the other, since each run of ffmpeg may take most of the memory.
-    let photo = async |field: &str| {
-        let photo = state.ffmpeg.photo(file(field)?).await;
-        photo.map_err(|error| media_failure(field, error))
-    };
-    let front = photo("id_photo").await?;
-    let back = if form.files.contains_key("id_photo_back") { Some(photo("id_photo_back").await?) } else { None };
-    let video = state.ffmpeg.video(file("selfie_video")?).await;
-    let video = video.map_err(|error| media_failure("selfie_video", error))?;
-    let frames = async {
-        let frames = video.frames.iter().enumerate().map(|(place, frame)| {
-            let key = check_key(submission.profile_id().as_str(), &submission.check_id, &frame_name(place + 1));
-            async move { state.uploads.bucket().put(&key, "image/jpeg", frame.clone()).await }
-        });
-        try_join_all(frames).await.map_err(Failure::from)
-    };
-    let photos = Photos { front: front.jpeg, back: back.as_ref().map(|back| back.jpeg.clone()) };
-    let pocketbase = &state.backend.pocketbase;
-    let today = Utc::now().date_naive();
-    let faces = async { state.comparison.compare(&video.frames, &photos).await.map_err(comparison_failure) };
-    let reading = async {
-        let reading = document::read(&state.comparison, &state.reader, &photos, today).await;
-        reading.map_err(comparison_failure)
-    };
-    let liveness = async {
-        let (profile, same_from) = (submission.profile_id(), state.thresholds.compare_faces_from);
-        let finding = state.liveness.examine(pocketbase, &state.comparison, profile, &photos.front, same_from).await;
-        finding.map_err(|error| match error {
-            live_session::Error::PocketBase(error) => error.into(),
-            live_session::Error::Compare(error) => comparison_failure(error),
-        })
-    };
-    let (_, faces, reading, liveness) = try_join4(frames, faces, reading, liveness).await?;
-    let team = submission.profile.team.as_ref();
-    let mut evidence = vec![
-        Evidence::new(team, EvidenceKind::Video, &video.digest),
-        Evidence::new(team, EvidenceKind::Photo, &front.digest),
-    ];
-    evidence.extend(back.map(|back| Evidence::new(team, EvidenceKind::Photo, &back.digest)));
-    evidence.extend(document::identity(&reading).map(|number| Evidence::new(team, EvidenceKind::Document, &number)));
-    evidence.dedup();
-    Ok(Examination { faces, reading, liveness, evidence, frames: video.frames.len() })
-}
-
-fn media_failure(field: &str, error: MediaError) -> Failure {
-    match error {
-        MediaError::Undecodable(_) => {
-            let reason = format!("{field} {error}");
-            let error = ApiError::invalid_field(field, "cannot be decoded; take it again").with_cause(&reason);
-            Failure::new(reason, error, AttemptUse::Kept)
-        }
-        MediaError::Unsuitable(reason) => {
-            Failure::new(format!("{field} {reason}"), ApiError::invalid_field(field, reason), AttemptUse::Kept)
-        }
-        MediaError::Unreadable(error) => Failure::of_service(error),
-        MediaError::Failed(_) => Failure::of_processing(error, AttemptUse::GivenBack),
-    }
-}
-
-fn comparison_failure(error: CompareError) -> Failure {
-    match &error {
-        CompareError::NotConfigured(service) => {
-            let answer = ApiError::new(StatusCode::NOT_IMPLEMENTED, &format!("{service} not configured"));
-            Failure::new(error.to_string(), answer.with_cause(&error), AttemptUse::GivenBack)
-        }
-        // The model refuses the sender's media.
-        CompareError::Model(openai::Error::Refused(_) | openai::Error::BadImage(_)) => {
-            Failure::of_processing(error, AttemptUse::Kept)
-        }
-        // A changed secret may hold another key, for the next submission.
-        CompareError::Model(openai::Error::KeyRefused) => {
-            let failure = Failure::of_processing(error, AttemptUse::GivenBack);
-            Failure { error: Box::new(failure.error.retry_after_secret_reload()), ..failure }
-        }
-        CompareError::Rekognition(cause) => {
-            let reason = format!("Rekognition: {}", cause.kind());
-            let is_refusal = matches!(cause, aws::Error::Refused(_));
-            let failure = Failure::of_processing(error, AttemptUse::GivenBack);
-            let error = if is_refusal { Box::new(failure.error.retry_after_secret_reload()) } else { failure.error };
-            Failure { reason, error, ..failure }
-        }
-        _ => Failure::of_processing(error, AttemptUse::GivenBack),
     }
 }
 

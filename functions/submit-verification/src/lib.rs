@@ -12,6 +12,8 @@
 mod check;
 mod compare;
 mod document;
+mod examination;
+mod failure;
 mod instructions;
 mod live_session;
 mod media;
