@@ -159,7 +159,7 @@ migrate(
     overview.viewQuery = replace(where, overview.viewQuery, `CAST((SELECT COUNT(*) FROM checks AS t
         WHERE t.profile = p.id AND substr(t.flow_attempt, 1, 10) = date('now')) AS INT)`, count("checks"));
     overview.viewQuery = replace(where, overview.viewQuery, "CAST(date('now') AS TEXT) AS today", `p.origin, p.decided_by,
-            p.date_of_birth AS declared_birth, p.document_name, s.by_rules AS latest_by_rules,
+            p.date_of_birth AS declared_birth, p.document_name, s.by_rules AS latest_by_rules, s.id AS latest_entry,
             ${count("status_history")} AS flow_statuses_today,
             ${count("flow_actions", "AND t.kind = 'analysis'")} AS flow_analyses_today,
             ${count("flow_actions", "AND t.kind = 'update'")} AS flow_updates_today,
@@ -175,7 +175,7 @@ migrate(
     const owners = collection("verification_overview");
     owners.viewQuery = byPartner("verification_overview", owners.viewQuery);
     owners.viewQuery = replace("verification_overview", owners.viewQuery, "p.user_id,",
-      `p.user_id, p.origin, p.decided_by, s.by_rules AS latest_by_rules,
+      `p.user_id, p.origin, p.decided_by, s.by_rules AS latest_by_rules, s.id AS latest_entry,
             ${count("status_history")} AS flow_statuses_today, CAST(date('now') AS TEXT) AS today,`);
     app.save(owners);
   },

@@ -160,6 +160,33 @@ async fn a01_the_card_of_another_person_as_back_lends_no_name_to_a_face() {
     }
 }
 
+/// A number, a date or a whole other document on the back does not complete a front on which they are covered.
+#[tokio::test]
+async fn a01_a_back_completes_no_covered_front() {
+    let bench = Bench::new(&[]).await;
+    let paper = |fields: Value| {
+        let mut back = json!({ "card": false, "faces": 0 });
+        back.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap());
+        back
+    };
+    for (front, back, factor) in [
+        (json!({ "document_number": "" }), paper(json!({ "document_number": "N1" })), "document_not_read"),
+        (json!({ "date_of_expiry": "" }), paper(json!({ "date_of_expiry": "2034-04-15" })), "dates_not_read"),
+        (json!({ "date_of_birth": "" }), paper(json!({ "date_of_birth": "1974-08-12" })), "dates_not_read"),
+        (json!({}), paper(json!({ "document_number": "N2" })), "sides_differ"),
+        (json!({}), paper(json!({ "name": "Bert Specimen" })), "sides_differ"),
+        (json!({}), paper(json!({ "document_type": "visa" })), "sides_differ"),
+    ] {
+        let mut card = anna();
+        card.as_object_mut().unwrap().extend(front.as_object().cloned().unwrap());
+        let (_, flow) = bench.app.person(&bench.partner, json!({})).await;
+        let form = FormBody::new().file("selfie_video", &selfie(&anna())).file("id_photo", &photo(&card));
+        let form = form.file("id_photo_back", &photo(&back));
+        let answer = bench.app.post("/verif/submit").bearer(&flow).form(form).send().await;
+        assert_found(&answer, "pending", factor);
+    }
+}
+
 /// What the partner declares after a link created the profile, or during the check, counts too.
 #[tokio::test]
 async fn a01_what_is_declared_late_counts() {
@@ -177,6 +204,15 @@ async fn a01_what_is_declared_late_counts() {
     // What is stored is never changed.
     create("Anna Eriksson").await;
     assert_eq!(bench.find("profiles", &format!("id=\"{}\"", existing.text("/id"))).await[0]["name"], "John Doe");
+
+    // A decision that was made without a declaration gets none afterwards.
+    let user = unique("user");
+    let flow = bench.open(&bench.partner.signed_link(&user, 60)).await.unwrap();
+    let eve = json!({ "person": "eve" });
+    assert_eq!(bench.submit(&flow, &selfie(&eve), &photo(&eve)).await.text("/result/status"), "verified");
+    let person = json!({ "userID": user, "name": "Anna Eriksson" });
+    let late = bench.app.post("/api/profiles/create").key(&bench.partner.secret).json(&person).send().await;
+    assert_eq!(bench.find("profiles", &format!("id=\"{}\"", late.text("/id"))).await[0]["name"], "");
 
     let (_standins, url) = stand_ins();
     let model = Proxy::to(&url).await;
@@ -530,25 +566,61 @@ async fn a10_a_refusal_in_other_words_ends_a_check_in_flight() {
 /// A refusal during a check that the partner's own backend submitted stands too.
 #[tokio::test]
 async fn a10_a_refusal_during_a_check_by_key_stands() {
-    let (_standins, url) = stand_ins();
-    let model = Proxy::to(&url).await;
-    let bench = Bench::new(&[("OPENAI_BASE_URL", &format!("{}/v1", model.url))]).await;
-    let user = unique("user");
-    let (id, _) = bench.app.person(&bench.partner, json!({ "userID": user })).await;
-    model.set(Mood::Holding);
-    let reject = async {
-        model.paused().await;
-        let entry = json!({ "previous_status": "unverified", "new_status": "rejected", "notes": "By hand" });
-        let path = format!("/api/status_history/{id}");
-        assert_eq!(bench.app.post(&path).key(&bench.partner.secret).json(&entry).send().await.status, 201);
-        model.set(Mood::Honest);
-    };
-    let form = FormBody::new().text("user_id", &user).file("selfie_video", &selfie(&anna()));
-    let form = form.file("id_photo", &photo(&anna()));
-    let submit = bench.app.post("/verif/submit").key(&bench.partner.secret).form(form).send();
-    let (answer, ()) = tokio::join!(submit, reject);
-    assert_eq!(answer.status, 409, "{answer:?}");
-    assert_ne!(bench.status_of(&id).await, "verified");
+    // The refusal is an entry of the history, a change of the profile, or both after a rejection by the rules.
+    for (by_entry, by_change, has_history) in
+        [(true, false, false), (false, true, true), (true, true, true), (false, true, false)]
+    {
+        let (_standins, url) = stand_ins();
+        let model = Proxy::to(&url).await;
+        let bench = Bench::new(&[("OPENAI_BASE_URL", &format!("{}/v1", model.url))]).await;
+        let key = bench.partner.secret.as_str();
+        let user = unique("user");
+        let (id, _) = bench.app.person(&bench.partner, json!({ "userID": user })).await;
+        let submit = |person: &Value| {
+            let form = FormBody::new().text("user_id", &user).file("selfie_video", &selfie(person));
+            bench.app.post("/verif/submit").key(key).form(form.file("id_photo", &photo(&anna()))).send()
+        };
+        if has_history {
+            let eve = json!({ "person": "eve" });
+            assert_eq!(submit(&eve).await.text("/result/status"), "rejected");
+        }
+        model.set(Mood::Holding);
+        let reject = async {
+            model.paused().await;
+            if by_entry {
+                let entry = json!({ "previous_status": "unverified", "new_status": "rejected", "notes": "By hand" });
+                let path = format!("/api/status_history/{id}");
+                assert_eq!(bench.app.post(&path).key(key).json(&entry).send().await.status, 201);
+            }
+            if by_change {
+                let form = FormBody::new().text("verification_status", "rejected");
+                let path = format!("/api/profiles/{id}");
+                assert_eq!(bench.app.patch(&path).key(key).form(form).send().await.status, 200);
+            }
+            model.set(Mood::Honest);
+        };
+        let person = anna();
+        let (answer, ()) = tokio::join!(submit(&person), reject);
+        assert_eq!(answer.status, 409, "{by_entry} {by_change} {has_history} {answer:?}");
+        assert_ne!(bench.status_of(&id).await, "verified");
+    }
+}
+
+/// An open link takes no document and no media from a person of the partner's backend. The other way round it yields.
+#[tokio::test]
+async fn a06_an_open_link_takes_no_document_from_its_holder() {
+    let bench = Bench::new(&[]).await;
+    let stranger = bench.open(&bench.partner.open_link(&unique("invented"))).await.unwrap();
+    // A sheet of paper with a number, and then the holder's whole card, with the holder's media.
+    let paper = json!({ "card": false, "faces": 0, "document_number": "D23145890", "name": "X" });
+    let answer = bench.submit(&stranger, &selfie(&json!({ "person": "eve" })), &photo(&paper)).await;
+    assert_eq!(answer.text("/result/status"), "pending", "{answer:?}");
+    assert_eq!(bench.submit(&stranger, &selfie(&anna()), &photo(&anna())).await.text("/result/status"), "verified");
+    let (_, flow) = bench.app.person(&bench.partner, json!({})).await;
+    assert_eq!(bench.submit(&flow, &selfie(&anna()), &photo(&anna())).await.text("/result/status"), "verified");
+    let other = bench.open(&bench.partner.open_link(&unique("invented"))).await.unwrap();
+    let answer = bench.submit(&other, &selfie(&anna()), &photo(&anna())).await;
+    assert_found(&answer, "pending", "document_of_another_person");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use shared::pocketbase::records::{
 };
 use shared::profiles::{self, Attempts};
 use shared::runtime::Backend;
-use shared::types::{RecordId, VerificationStatus};
+use shared::types::{Origin, RecordId};
 use storage::{CopyPurpose, UploadClaim, check_key};
 use webhooks::status_changed;
 
@@ -174,7 +174,11 @@ async fn decide_and_write(
     // Most evidence was never used before, and storing it succeeds. Where it fails, the evidence is looked up, and the outcome is decided
     // and written again.
     let owner = submission.owner();
-    let mut known = KnownEvidence { new: examined.evidence.clone(), of_others: Vec::new() };
+    let mut known = match submission.origin {
+        // Those of open links are looked up, since they yield to evidence that is not stored with them.
+        Origin::Open => pocketbase.known_evidence(examined.evidence.clone(), &owner).await?,
+        Origin::Backend | Origin::Signed => KnownEvidence { new: examined.evidence.clone(), of_others: Vec::new() },
+    };
     for _ in 0..EVIDENCE_ATTEMPTS {
         let outcome = weigh_and_write(state, caller, submission, check, &examined, &known, &subscribers, uses).await;
         match outcome {
@@ -218,7 +222,7 @@ async fn weigh_and_write(
     let pocketbase = &state.backend.pocketbase;
     let profile = profiles::load_open(pocketbase, submission.profile_id(), caller).await?;
     // A decision of the partner during its own check stands as well.
-    if profile.is_decided() && profile.status() != submission.profile.status() {
+    if profile.is_decided() && profile.standing() != submission.profile.standing() {
         return Err(profiles::Error::Decided.into());
     }
     // What the partner declared in the meantime counts.
@@ -237,14 +241,13 @@ async fn weigh_and_write(
         document: judged.findings,
     };
     let decision = rules::decide(&findings, &state.thresholds);
-    // A rejected check proves nothing, and must not take documents from their holders.
-    let is_rejected = decision.status == VerificationStatus::Rejected;
     let writing = Writing {
         check,
         previous_status: profile.status(),
         document: judged.document,
         frames: examined.frames,
-        new_evidence: if is_rejected { &[] } else { &known.new },
+        // Evidence belongs to whom it shows, so that a sheet of paper with a number takes no document from its holder.
+        new_evidence: if rules::shows_the_holder(&findings, &state.thresholds) { &known.new } else { &[] },
         owner: &submission.owner(),
         uses,
     };

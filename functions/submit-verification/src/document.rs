@@ -6,8 +6,6 @@ use documents::{Checks, Declared, Fields, Hints, Matches, Reader, Reading};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 use shared::pocketbase::records::ProfileOverview;
-use unicode_normalization::UnicodeNormalization;
-use unicode_security::confusable_detection::skeleton;
 
 use crate::compare::{CompareError, Comparison, Method, detect_text};
 use crate::rules::DocumentFindings;
@@ -35,14 +33,6 @@ pub struct Judged {
     pub findings: DocumentFindings,
 }
 
-/// What tells a document from all others: its number, in a form that is the same for numbers that look alike. The country is left out, since
-/// a thumb on it would make the document another one. `None` when the number was not read.
-pub fn identity(reading: &Reading) -> Option<String> {
-    let number: String = reading.document_number.nfkc().collect::<String>().to_uppercase();
-    let number: String = skeleton(&number).filter(|c| c.is_alphanumeric()).collect();
-    (!number.is_empty()).then_some(number)
-}
-
 /// Reads a document. Calls: one of the model per photo, at the same time, or one of Rekognition per photo.
 ///
 /// # Errors
@@ -63,7 +53,7 @@ pub async fn read(
             let mut sides = try_join_all(sides).await?.into_iter();
             let front = sides.next().unwrap_or_default();
             Ok(match sides.next() {
-                Some(back) => front.with_back(back),
+                Some(back) => front.with_back(back, today),
                 None => front,
             })
         }
@@ -91,6 +81,7 @@ pub fn judge(reading: &Reading, profile: &ProfileOverview, today: NaiveDate) -> 
     let (birth, expiry) = reading.dates(today);
     let findings = DocumentFindings {
         is_read: fields.name.is_some() && fields.document_number.is_some(),
+        sides_differ: reading.sides_differ,
         has_dates: birth.is_some() && expiry.is_some(),
         is_identity_document: fields.document_type.as_deref().is_some_and(|kind| IDENTITY_DOCUMENTS.contains(&kind)),
         is_suspicious: reading.authenticity.trim().eq_ignore_ascii_case("suspicious"),

@@ -6,7 +6,7 @@ use documents::Reading;
 use futures_util::future::{try_join_all, try_join4};
 use shared::http::Form;
 use shared::pocketbase::records::{AttemptUse, Evidence, EvidenceKind};
-use shared::types::Team;
+use shared::types::Origin;
 use storage::check_key;
 
 use crate::document::{self, Photos};
@@ -44,7 +44,12 @@ pub async fn examine(state: &State, submission: &Submission, form: &Form) -> Res
     let liveness = liveness(state, submission, &photos.front);
     let (faces, reading, (), liveness) = try_join4(faces, reading, frames, liveness).await?;
     let digests = std::iter::once(&front.digest).chain(back.as_ref().map(|back| &back.digest));
-    let evidence = evidence(submission.profile.team.as_ref(), &video, digests, &reading);
+    let mut pieces = vec![(EvidenceKind::Video, video.digest.clone())];
+    pieces.extend(digests.map(|digest| (EvidenceKind::Photo, digest.clone())));
+    pieces.extend(reading.identities(today).into_iter().map(|identity| (EvidenceKind::Document, identity)));
+    // The same photo can be sent for both sides.
+    pieces.dedup();
+    let evidence = evidence(submission, &pieces);
     Ok(Examination { faces, reading, liveness, evidence, frames: video.frames.len() })
 }
 
@@ -84,17 +89,16 @@ async fn liveness(state: &State, submission: &Submission, photo: &Bytes) -> Resu
     })
 }
 
-/// The evidence that the check is about to use, each piece once.
-fn evidence<'a>(
-    team: Option<&Team>,
-    video: &Video,
-    photos: impl Iterator<Item = &'a String>,
-    reading: &Reading,
-) -> Vec<Evidence> {
-    let mut evidence = vec![Evidence::new(team, EvidenceKind::Video, &video.digest)];
-    evidence.extend(photos.map(|digest| Evidence::new(team, EvidenceKind::Photo, digest)));
-    evidence.extend(document::identity(reading).map(|number| Evidence::new(team, EvidenceKind::Document, &number)));
-    // The same photo can be sent for both sides.
-    evidence.dedup();
-    evidence
+/// The evidence that the check is about to use. That of open links is apart, so that a stranger takes nothing from a person of the
+/// partner's backend; and it is looked up among the other as well.
+fn evidence(submission: &Submission, pieces: &[(EvidenceKind, String)]) -> Vec<Evidence> {
+    let team = submission.profile.team.as_ref();
+    let is_open = submission.origin == Origin::Open;
+    let own = pieces.iter().map(|(kind, digest)| match is_open {
+        true => Evidence::of_open_link(team, *kind, digest),
+        false => Evidence::new(team, *kind, digest),
+    });
+    let others =
+        pieces.iter().filter(|_| is_open).map(|(kind, digest)| Evidence::new(team, *kind, digest).only_looked_up());
+    own.chain(others).collect()
 }

@@ -80,6 +80,8 @@ pub struct FaceFindings {
 pub struct DocumentFindings {
     /// Name and number were read in print.
     pub is_read: bool,
+    /// What was read on the back contradicts the front.
+    pub sides_differ: bool,
     /// The dates of birth and of expiry were read.
     pub has_dates: bool,
     /// It is a passport, an identity card, a driving licence or a residence permit.
@@ -163,7 +165,7 @@ pub struct Rule {
 }
 
 /// The table. The first applicable row gives the summary.
-pub const RULES: [Rule; 26] = [
+pub const RULES: [Rule; 27] = [
     Rule {
         risk_factor: "faces_differ",
         class: Class::Reject,
@@ -230,6 +232,12 @@ pub const RULES: [Rule; 26] = [
         class: Class::Review,
         summary: "The machine-readable zone and the print do not agree",
         applies: |seen, _| seen.document.checks.mrz_matches_document.result == Outcome::Fail,
+    },
+    Rule {
+        risk_factor: "sides_differ",
+        class: Class::Review,
+        summary: "The two sides of the document do not agree",
+        applies: |seen, _| seen.document.sides_differ,
     },
     Rule {
         risk_factor: "dates_not_read",
@@ -338,6 +346,16 @@ fn both_clear(faces: &FaceFindings) -> bool {
     faces.selfie_face == Face::Clear && faces.id_face == Face::Clear
 }
 
+/// Whether the face in the video is the one on an identity document that was read. Only then do the media and the document belong to the
+/// person, whatever else speaks against the check.
+pub fn shows_the_holder(seen: &Findings, at: &Thresholds) -> bool {
+    both_clear(&seen.faces)
+        && seen.faces.similarity >= at.verify_from
+        && seen.faces.is_document
+        && seen.document.is_read
+        && seen.document.is_identity_document
+}
+
 /// Decides by the rules. The same findings always give the same decision.
 pub fn decide(seen: &Findings, at: &Thresholds) -> Decision {
     let applying: Vec<_> = RULES.iter().filter(|rule| (rule.applies)(seen, at)).collect();
@@ -399,6 +417,7 @@ mod tests {
             },
             document: DocumentFindings {
                 is_read: true,
+                sides_differ: false,
                 has_dates: true,
                 is_identity_document: true,
                 is_suspicious: false,
@@ -454,7 +473,7 @@ mod tests {
     type Doubt = (&'static str, fn(&mut Findings));
 
     /// A change for each rule but those of the similarity.
-    const DOUBTS: [Doubt; 24] = [
+    const DOUBTS: [Doubt; 25] = [
         ("suspected_instructions", |seen| seen.instructions = true),
         ("text_not_examined", |seen| (seen.faces.same_person, seen.faces.id_text) = (Some(true), " ".to_owned())),
         ("several_people", |seen| seen.faces.several_people = true),
@@ -465,6 +484,7 @@ mod tests {
         ("document_suspicious", |seen| seen.document.is_suspicious = true),
         ("mrz_invalid", |seen| seen.document.checks.mrz_check_digits = failed()),
         ("mrz_differs_from_print", |seen| seen.document.checks.mrz_matches_document = failed()),
+        ("sides_differ", |seen| seen.document.sides_differ = true),
         ("dates_not_read", |seen| seen.document.has_dates = false),
         ("dates_implausible", |seen| seen.document.checks.dates_plausible = failed()),
         ("differs_from_declared", |seen| seen.document.matches.name = Agreement::Differs),

@@ -586,6 +586,7 @@ mod tests {
             authenticity_reasons: vec![text()],
             mrz_lines: vec![text(), text(), text()],
             other_text: text(),
+            sides_differ: false,
         };
         let hints = [text(), text(), text()];
         let [kind, number, full_name] = hints.each_ref().map(|hint| Some(hint.as_str()));

@@ -38,6 +38,7 @@ pub struct Evidence {
     team: Option<Team>,
     /// Its kind.
     pub kind: EvidenceKind,
+    is_stored: bool,
 }
 
 /// Person and profile that use evidence.
@@ -67,7 +68,18 @@ impl Evidence {
     /// Evidence of a team by its digest, or by other text that identifies it.
     pub fn new(team: Option<&Team>, kind: EvidenceKind, digest: &str) -> Self {
         let id = RecordId::derived(&[team.map_or("", Team::as_str), kind.as_str(), digest]);
-        Self { id, team: team.cloned(), kind }
+        Self { id, team: team.cloned(), kind, is_stored: true }
+    }
+
+    /// Evidence of a profile of open links, which is apart from that of other profiles.
+    pub fn of_open_link(team: Option<&Team>, kind: EvidenceKind, digest: &str) -> Self {
+        let id = RecordId::derived(&[team.map_or("", Team::as_str), "open", kind.as_str(), digest]);
+        Self { id, ..Self::new(team, kind, digest) }
+    }
+
+    /// The same evidence, which is looked up and not stored.
+    pub fn only_looked_up(self) -> Self {
+        Self { is_stored: false, ..self }
     }
 
     pub(super) fn write(&self, owner: &EvidenceOwner) -> Result<Write<'static>, Error> {
@@ -98,12 +110,13 @@ impl PocketBase {
         }
         let ids: Vec<_> = evidence.iter().map(|evidence| equals("id", evidence.id.as_str())).collect();
         let filter = ids.join(" || ");
-        let query = [("perPage", "10"), ("skipTotal", "1"), ("filter", &*filter), ("fields", "id,person")];
+        let query = [("perPage", "30"), ("skipTotal", "1"), ("filter", &*filter), ("fields", "id,person")];
         let known: Vec<Known> = self.list("evidence", &query).await?;
         let mut found = KnownEvidence::default();
         for evidence in evidence {
             match known.iter().find(|known| known.id == evidence.id) {
-                None => found.new.push(evidence),
+                None if evidence.is_stored => found.new.push(evidence),
+                None => {}
                 Some(known) if known.person != owner.person => found.of_others.push(evidence.kind),
                 Some(_) => {}
             }

@@ -24,7 +24,8 @@ pub use liveness_sessions::{
 };
 pub use partners::{Branding, DailyBudgets, KeyKind, LinkMode, LinkSecret, Partner, PartnerSettings};
 pub use profiles::{
-    CreatedProfile, DedupeKey, NewProfile, ProfileChanges, ProfileOverview, ProfileRecord, VerificationSummary,
+    CreatedProfile, DedupeKey, NewProfile, ProfileChanges, ProfileOverview, ProfileRecord, Standing,
+    VerificationSummary,
 };
 pub use redaction::{PROFILE_COLLECTIONS, RedactionOf};
 pub use status_history::{NewStatus, StatusRecord};

@@ -172,16 +172,17 @@ pub struct ProfileOverview {
 }
 
 /// Where a profile stands between open and decided.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Standing {
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Standing {
     /// The profile's own status.
     verification_status: String,
     /// `rules` when the rules of a check set the profile's own status.
     decided_by: String,
     /// `open` for a profile of open links.
     origin: String,
-    /// The newest entry of the status history.
+    /// The newest entry of the status history, and its id.
     latest_status: String,
+    latest_entry: String,
     /// Whether the rules of a check made that entry.
     #[serde(deserialize_with = "or_default")]
     latest_by_rules: bool,
@@ -238,6 +239,11 @@ impl ProfileOverview {
     /// The newest entry of the status history, else the profile's own status.
     pub fn status(&self) -> &str {
         self.standing.status()
+    }
+
+    /// Where the profile stands: it differs after every decision.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// The profile's own status.
@@ -320,7 +326,7 @@ const DECLARED: [&str; 5] = ["name", "document_type", "document_number", "countr
 impl PocketBase {
     /// Creates a profile, or finds the one with the same dedupe key. A unique index ensures that only one of several concurrent
     /// requests creates the record. A new profile is charged to a budget, where one is given. An existing profile gets what it lacks of
-    /// the declared data, since a link may have created it first; what it has is never changed. One call for a new profile, two for an
+    /// the declared data, since a link may have created it first, unless it is decided; what it has is never changed. One call for a new profile, two for an
     /// existing one, three for one that lacks something.
     ///
     /// # Errors
@@ -338,8 +344,16 @@ impl PocketBase {
         };
         let existing = async || {
             let filter = equals("dedupe_key", &profile.dedupe_key.0);
-            let found = self.first::<Found>("profiles", &filter, &format!("id,{}", DECLARED.join(","))).await?;
+            let fields = format!("id,verification_status,{}", DECLARED.join(","));
+            let found = self.first::<Found>("profiles", &filter, &fields).await?;
             let Some(Found { id, fields }) = found else { return Ok(None) };
+            // A decision was made without what is declared after it.
+            let is_decided = ["verified", "rejected"]
+                .iter()
+                .any(|status| fields.get("verification_status").is_some_and(|own| own == status));
+            if is_decided {
+                return Ok(Some(id));
+            }
             let given = serde_json::to_value(profile).map_err(|error| Error::BadAnswer(error.to_string()))?;
             let lacks = |field: &&&str| fields.get(**field).is_none_or(|stored| stored == "");
             let lacking = DECLARED.iter().filter(lacks);
