@@ -1,26 +1,17 @@
 //! Daily budgets of partners: checks, people that links create, and bytes of uploads.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
 use chrono::Utc;
-use tokio::sync::Mutex;
 
 use crate::auth::Caller;
+use crate::cache::Cache;
 use crate::pocketbase::records::{Charge, DailyBudgets};
 use crate::pocketbase::{Error, PocketBase};
 use crate::types::{Budget, Origin, RecordId, Team};
 
-/// How long a partner's budgets are cached: a change takes effect within this time.
-const CACHE_TTL: Duration = Duration::from_secs(60);
-
-/// How many partners are cached.
-const MAX_CACHED: usize = 1_000;
-
 /// Budgets of partners. Built once per execution environment.
 #[derive(Default)]
 pub struct Budgets {
-    cache: Mutex<HashMap<RecordId, (Instant, DailyBudgets)>>,
+    cache: Cache<RecordId, DailyBudgets>,
 }
 
 impl Budgets {
@@ -55,19 +46,12 @@ impl Budgets {
         let Some(partner) = caller.partner().and_then(|partner| partner.parse::<RecordId>().ok()) else {
             return Ok(DailyBudgets::default());
         };
-        let cached = self.cache.lock().await.get(&partner).copied();
-        if let Some((since, budgets)) = cached
-            && since.elapsed() < CACHE_TTL
-        {
+        if let Some(budgets) = self.cache.get(&partner) {
             return Ok(budgets);
         }
         let settings = pocketbase.partner_settings(&partner).await?;
         let budgets = settings.map(|settings| settings.budgets).unwrap_or_default();
-        let mut cache = self.cache.lock().await;
-        if cache.len() >= MAX_CACHED {
-            cache.clear();
-        }
-        cache.insert(partner, (Instant::now(), budgets));
+        self.cache.insert(partner, budgets);
         Ok(budgets)
     }
 }

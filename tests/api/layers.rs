@@ -6,8 +6,20 @@ use std::path::{Path, PathBuf};
 use crate::support::root;
 
 /// Modules of `shared/src` from the ground up. A module imports only modules before it, and its own parts.
-const LAYERS: [&str; 11] =
-    ["types", "env", "file", "upstream", "aws", "pocketbase", "auth", "budgets", "profiles", "http", "runtime"];
+const LAYERS: [&str; 12] = [
+    "types",
+    "env",
+    "file",
+    "cache",
+    "upstream",
+    "aws",
+    "pocketbase",
+    "auth",
+    "budgets",
+    "profiles",
+    "http",
+    "runtime",
+];
 
 /// The same below `shared/src/pocketbase`.
 const POCKETBASE_LAYERS: [&str; 2] = ["client", "records"];

@@ -26,16 +26,10 @@ use crate::instructions::holds_instructions;
 use crate::media::FRAMES;
 use crate::rules::{self, Decision, Findings};
 use crate::submission::Submission;
-use crate::view::{CheckResult, webhook_payload};
+use crate::view::{CheckResult, Completed, webhook_payload};
 
 /// Time limit of a decision. A request has 27 s, in which the outcome must be written as well.
 const DECISION_TIME: Duration = Duration::from_secs(25);
-
-/// A check with its outcome.
-pub struct Completed {
-    pub result: CheckResult,
-    pub deliveries: Vec<NewDelivery>,
-}
 
 /// Resolves the uploads, and creates the record of a check. With a flow token, the check takes one of the profile's attempts of the day,
 /// so that uploads that do not exist use up none.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::aws;
 use shared::env::{ConfigError, Env, StartError};
 
-use crate::document::Photos;
+use crate::media::Photos;
 use crate::rules::{Face, FaceFindings};
 
 /// Method of comparison.

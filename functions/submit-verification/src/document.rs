@@ -1,6 +1,5 @@
 //! The document of a check: it is read by the vision model, or by Rekognition DetectText where only Rekognition compares the faces.
 
-use bytes::Bytes;
 use chrono::NaiveDate;
 use documents::{Checks, Declared, Fields, Hints, Matches, Reader, Reading};
 use futures_util::future::try_join_all;
@@ -8,16 +7,11 @@ use serde::Serialize;
 use shared::pocketbase::records::ProfileOverview;
 
 use crate::compare::{CompareError, Comparison, Method, detect_text};
+use crate::media::Photos;
 use crate::rules::DocumentFindings;
 
 /// Kinds of documents that prove an identity, as `documents` names them.
 const IDENTITY_DOCUMENTS: [&str; 4] = ["passport", "national_id", "driver_license", "residence_permit"];
-
-/// Photos of a document, as JPEG.
-pub struct Photos {
-    pub front: Bytes,
-    pub back: Option<Bytes>,
-}
 
 /// What was read on a document.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -9,9 +9,9 @@ use shared::pocketbase::records::{AttemptUse, Evidence, EvidenceKind};
 use shared::types::Origin;
 use storage::check_key;
 
-use crate::document::{self, Photos};
+use crate::document;
 use crate::failure::{Failure, of_examination, of_media};
-use crate::media::{Photo, Video};
+use crate::media::{Photo, Photos, Video};
 use crate::rules::{FaceFindings, LivenessFinding};
 use crate::submission::Submission;
 use crate::{State, live_session};

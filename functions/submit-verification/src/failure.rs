@@ -7,9 +7,9 @@ use shared::pocketbase::Error;
 use shared::pocketbase::records::AttemptUse;
 use shared::profiles;
 
-use crate::check::Completed;
 use crate::compare::CompareError;
 use crate::media::MediaError;
+use crate::view::Completed;
 
 /// Failure of a check.
 pub struct Failure {

@@ -34,13 +34,12 @@ use shared::runtime::Backend;
 use storage::Uploads;
 use webhooks::{DeliveryQueue, Subscriptions};
 
-use check::Completed;
 use compare::Comparison;
 use documents::Reader;
 use live_session::Requirement;
 use media::Ffmpeg;
 use rules::Thresholds;
-use view::SubmitView;
+use view::{Completed, SubmitView};
 
 /// State built once per execution environment.
 pub struct State {

@@ -14,6 +14,7 @@ use rand::seq::IteratorRandom;
 use sha2::{Digest, Sha256};
 use shared::env::Env;
 use shared::file::{Content, File, Unreadable};
+use shared::types::hex;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -105,6 +106,12 @@ pub struct Photo {
     pub jpeg: Bytes,
     /// SHA-256 of the JPEG, which a change of metadata does not change.
     pub digest: String,
+}
+
+/// Photos of a document, as JPEG.
+pub struct Photos {
+    pub front: Bytes,
+    pub back: Option<Bytes>,
 }
 
 /// Input of ffmpeg: its container format, and its name in the temporary folder.
@@ -210,7 +217,7 @@ impl Ffmpeg {
         let how = [&["-map", "0:v:0", "-vf", &fit], &jpeg[..], &["-f", "image2", "-update", "1", "-y", "photo.jpg"]];
         self.run(source, folder.path(), &before(decoders), &how.concat()).await?;
         match tokio::fs::read(folder.path().join("photo.jpg")).await {
-            Ok(bytes) if !bytes.is_empty() => Ok(Photo { digest: hex(&Sha256::digest(&bytes)), jpeg: bytes.into() }),
+            Ok(bytes) if !bytes.is_empty() => Ok(Photo { digest: hex(Sha256::digest(&bytes)), jpeg: bytes.into() }),
             _ => Err(MediaError::Undecodable("no picture".to_owned())),
         }
     }
@@ -320,10 +327,6 @@ fn judge(list: &str) -> Result<(), MediaError> {
         return Err(MediaError::Unsuitable("must be a video of a person who moves, and not a still picture"));
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Deletes temporary folders of killed processes. Lambda may keep the disk for the next process.

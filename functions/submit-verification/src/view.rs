@@ -4,6 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use shared::http::Form;
+use shared::pocketbase::records::NewDelivery;
 use shared::types::{Decimal, Origin, RecordId, UserId, VerificationStatus};
 use storage::{Bucket, check_key};
 
@@ -20,6 +21,12 @@ pub struct CheckResult {
     outcome: Outcome,
     /// What was read on the document.
     document: Document,
+}
+
+/// A check with its outcome.
+pub struct Completed {
+    pub result: CheckResult,
+    pub deliveries: Vec<NewDelivery>,
 }
 
 /// Part of a result without the person's data, which the check's record keeps.

@@ -12,6 +12,7 @@ mod mrz;
 mod name;
 mod prompt;
 mod reading;
+mod sides;
 
 pub use checks::{Check, Checks, Hints, Outcome, check};
 pub use declared::{Agreement, Declared, Matches, compare};

@@ -1,17 +1,16 @@
 //! API keys: the static keys of `VALID_API_KEYS`, and the keys of partners, whose hashes PocketBase stores.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{Caller, Error, Kind, Scope};
+use crate::cache::Cache;
 use crate::env::{ConfigError, Env};
 use crate::pocketbase::PocketBase;
 use crate::pocketbase::records::KeyKind;
-use crate::types::{Team, Teams};
+use crate::types::{Team, Teams, hex};
 
 /// Prefix of a partner's secret key.
 pub const KEY_PREFIX_SECRET: &str = "sk_";
@@ -22,17 +21,11 @@ pub const KEY_PREFIX_PUBLISHABLE: &str = "pk_";
 /// The longest key that is checked, in bytes.
 const MAX_KEY: usize = 256;
 
-/// How long a partner's key is cached. A revoked key works for as long.
-const CACHE_TTL: Duration = Duration::from_secs(60);
-
-/// How many partner keys are cached.
-const MAX_CACHED: usize = 1_000;
-
 type Hash = [u8; 32];
 
 /// Hash of an API key as stored in `partners`: SHA-256 in lower-case hexadecimal. Keys are random and need no slow hash.
 pub fn hash_api_key(key: &str) -> String {
-    hex(&sha256(key))
+    hex(sha256(key))
 }
 
 /// Compares two secrets in constant time, also for different lengths.
@@ -44,17 +37,14 @@ fn sha256(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
 }
 
-fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Authenticates API keys.
 pub(super) struct ApiKeys {
     /// Hashes of `VALID_API_KEYS`, comma separated, each at least 16 characters.
     static_keys: Vec<Hash>,
     /// `DEFAULT_TEAM_ID`: the team of callers with a static key.
     team: Option<Team>,
-    cache: Mutex<HashMap<Hash, (Instant, Caller)>>,
+    /// Callers by the hash of a partner's key. A revoked key works for as long as it is cached.
+    cache: Cache<Hash, Caller>,
 }
 
 impl ApiKeys {
@@ -65,7 +55,7 @@ impl ApiKeys {
             return Err(ConfigError::malformed("VALID_API_KEYS", "has a key shorter than 16 characters"));
         }
         let static_keys = keys.into_iter().map(sha256).collect();
-        Ok(Self { static_keys, team: env.parse("DEFAULT_TEAM_ID")?, cache: Mutex::default() })
+        Ok(Self { static_keys, team: env.parse("DEFAULT_TEAM_ID")?, cache: Cache::default() })
     }
 
     /// Authenticates a key. One call of PocketBase for a partner's key that is not cached.
@@ -77,34 +67,21 @@ impl ApiKeys {
         if self.static_keys.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash)).into() {
             let mut caller = caller(KeyKind::Secret, Teams::Only(self.team.clone()), None);
             // The hash as subject separates the uploads of different static keys.
-            caller.subject = hex(&hash);
+            caller.subject = hex(hash);
             return Ok(caller);
         }
         // Only keys with a partner's prefix are looked up in PocketBase.
         if !key.starts_with(KEY_PREFIX_SECRET) && !key.starts_with(KEY_PREFIX_PUBLISHABLE) {
             return Err(Error::InvalidKey);
         }
-        if let Some(caller) = self.cached(&hash) {
+        if let Some(caller) = self.cache.get(&hash) {
             return Ok(caller);
         }
-        let partner = pocketbase.partner_by_key_hash(&hex(&hash)).await?.ok_or(Error::InvalidKey)?;
+        let partner = pocketbase.partner_by_key_hash(&hex(hash)).await?.ok_or(Error::InvalidKey)?;
         let mut caller = caller(partner.kind, Teams::Only(partner.team), Some(partner.id.to_string()));
         caller.settings = Some(Arc::new(partner.settings));
-        self.cache(hash, caller.clone());
+        self.cache.insert(hash, caller.clone());
         Ok(caller)
-    }
-
-    fn cached(&self, hash: &Hash) -> Option<Caller> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(hash).filter(|(since, _)| since.elapsed() < CACHE_TTL).map(|(_, caller)| caller.clone())
-    }
-
-    fn cache(&self, hash: Hash, caller: Caller) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= MAX_CACHED {
-            cache.clear();
-        }
-        cache.insert(hash, (Instant::now(), caller));
     }
 }
 

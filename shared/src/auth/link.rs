@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 
 use super::is_same_secret;
 use crate::pocketbase::records::LinkSecret;
-use crate::types::UserId;
+use crate::types::{UserId, hex};
 
 /// Reason why a signed link is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub fn sign_link(secret: &LinkSecret, user: &UserId, expires: u64) -> Result<Str
     let key = EncodingKey::from_secret(secret.0.as_bytes());
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256)?;
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(jsonwebtoken::errors::Error::from)?;
-    Ok(signature.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(signature))
 }
 
 /// Verifies the signature of a link, and that it has not expired.

@@ -2,6 +2,7 @@
 
 mod budget;
 mod day;
+mod hex;
 mod id;
 mod number;
 mod origin;
@@ -12,6 +13,7 @@ mod user_id;
 
 pub use budget::Budget;
 pub use day::Day;
+pub use hex::hex;
 pub use id::{RecordId, SessionId};
 pub use number::{Confidence, Decimal};
 pub use origin::Origin;

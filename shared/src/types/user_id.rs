@@ -8,7 +8,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use unicode_security::confusable_detection::skeleton;
 
-use super::{Invalid, Text};
+use super::{Invalid, Text, hex};
 
 /// The partner's identifier of a person (`userID`): 1 to 255 characters, kept unchanged.
 ///
@@ -36,7 +36,7 @@ impl UserId {
         // Twice: capitals of other scripts look like Latin capitals, which then become small letters that look like others.
         let once = |text: &str| skeleton(text).collect::<String>().to_lowercase();
         let folded = once(&once(&self.0.nfkc().collect::<String>())).replace('i', "l");
-        Sha256::digest(folded.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(Sha256::digest(folded.as_bytes()))
     }
 }
 

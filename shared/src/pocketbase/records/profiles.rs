@@ -9,7 +9,9 @@ use super::{FlowAction, UploadUse, flow_actions};
 use crate::pocketbase::client::{
     Error, PocketBase, RecordFile, Write, Writer, equals, optional, or_default, typed, visible_to,
 };
-use crate::types::{Confidence, Day, Origin, RecordId, Team, Teams, Text, UserId, VerificationStatus, leaves_open};
+use crate::types::{
+    Confidence, Day, Origin, RecordId, Team, Teams, Text, UserId, VerificationStatus, hex, leaves_open,
+};
 
 /// Key that identifies a person, so that an existing profile is reused. Unique in `profiles`; set on creation, and replaced
 /// only by redaction.
@@ -42,8 +44,7 @@ impl DedupeKey {
             hash.update("\0");
             hash.update(part);
         }
-        let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("{kind}:{hex}"))
+        Self(format!("{kind}:{}", hex(hash.finalize())))
     }
 }
 
