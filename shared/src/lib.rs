@@ -1,8 +1,8 @@
 //! Common crate of the functions.
 //!
-//! Layers, from the lowest to the highest: [`types`], [`mod@env`], [`file`], [`cache`], [`upstream`] → [`aws`], [`pocketbase`] → [`auth`] → [`budgets`] →
-//! [`profiles`] → [`http`] → [`runtime`]. A module imports only from lower layers, which a test checks. The name `ApiError`, statuses
-//! and headers of answers are used in `http` and above. Lower modules have errors of their own.
+//! Layers, from the lowest to the highest: [`types`], [`mod@env`], [`file`], [`cache`], [`upstream`] → [`aws`], [`pocketbase`] → [`auth`] →
+//! [`budgets`] → [`profiles`] → [`http`] → [`runtime`]. A module imports only from lower layers, which a test checks. The name `ApiError`,
+//! statuses and headers of answers are used in `http` and above. Lower modules have errors of their own.
 
 pub mod auth;
 pub mod aws;

@@ -62,7 +62,10 @@ async fn the_data_of_an_earlier_service_is_taken_over() {
         )
         .await
         .unwrap();
-    let document = json!({ "name": "B", "document_type": "Passport", "document_number": "STRAßE-1", "country": "sg", "team": "team_123", "verification_status": "verified", "email": "a@b.example" });
+    let document = json!({
+        "name": "B", "document_type": "Passport", "document_number": "STRAßE-1", "country": "sg", "team": "team_123",
+        "verification_status": "verified", "email": "a@b.example",
+    });
     let document = superuser.create("profiles", document).await.unwrap();
     superuser.create("profiles", json!({ "name": "nothing else", "email": "a@b.example" })).await.unwrap();
     let entry = json!({ "profile": user["id"], "new_status": "pending_review", "notes": "n" });

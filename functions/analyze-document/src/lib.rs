@@ -105,11 +105,11 @@ struct DocumentView<'a> {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for a missing file, a bad field or an image that the model cannot read; 401; 403 for a missing scope; 404 for an upload
-/// that is not the caller's, and for a flow token whose profile does not exist any more; 409 for an upload that cannot be used, and for a
-/// flow token once the profile is decided; 413; 415 for anything but JPEG, PNG or WebP; 429 when the
-/// model is throttled, or the daily limit of analyses by flow token is reached; 501 when no model or no bucket is configured; 502 when the model refuses or does not answer with JSON;
-/// 504 when it takes too long; PocketBase's and AWS's failures.
+/// 400 for a missing file, a bad field or an image that the model cannot read; 401; 403 for a missing scope; 404 for an upload that is not
+/// the caller's, and for a flow token whose profile does not exist any more; 409 for an upload that cannot be used, and for a flow token
+/// once the profile is decided; 413; 415 for anything but JPEG, PNG or WebP; 429 when the model is throttled, or the daily limit of
+/// analyses by flow token is reached; 501 when no model or no bucket is configured; 502 when the model refuses or does not answer with
+/// JSON; 504 when it takes too long; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let caller = state.authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::DocumentsAnalyze)?;

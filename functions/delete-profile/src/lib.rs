@@ -1,9 +1,10 @@
 //! DELETE /api/profiles/{id}: redacts a profile.
 //!
-//! Files, names, numbers, addresses, device data, faces, uploads, media of checks and webhook payloads are deleted. The statuses
-//! with their times stay, and `audit` gets a row. Afterwards no route finds the profile, and the same person can get a new one.
-//! Uploads that name no profile are deleted as well, if the query names them (`upload_id`, repeatable). The bucket keeps an object `redactions/<profile>`, with which the redaction is repeated after a restore of PocketBase.
-//! PocketBase calls: three, eight to find the records of the profile, and one per record; two per named upload. S3 calls: one, and two per 1,000 objects.
+//! Files, names, numbers, addresses, device data, faces, uploads, media of checks and webhook payloads are deleted. The statuses with their
+//! times stay, and `audit` gets a row. Afterwards no route finds the profile, and the same person can get a new one. Uploads that name no
+//! profile are deleted as well, if the query names them (`upload_id`, repeatable). The bucket keeps an object `redactions/<profile>`, with
+//! which the redaction is repeated after a restore of PocketBase. PocketBase calls: three, eight to find the records of the profile, and
+//! one per record; two per named upload. S3 calls: one, and two per 1,000 objects.
 
 use lambda_http::http::StatusCode;
 use lambda_http::{Body, Request, RequestExt, Response};

@@ -95,7 +95,8 @@ struct CredentialsView {
 /// Answers a request.
 ///
 /// # Errors
-/// 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose profile does not exist any more; 429 when AWS throttles; 501 when AWS is not configured; PocketBase's and AWS's failures.
+/// 401; 403 for a missing scope, or when AWS refuses; 404 for a flow token whose profile does not exist any more; 429 when AWS throttles;
+/// 501 when AWS is not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let caller = state.authenticator.authenticate_bearer(credentials(request.headers()))?;
     caller.require(Scope::AwsCredentialsRead)?;

@@ -3,9 +3,10 @@
 //! Claimed liveness values are compared with the result of the AWS session, if there is one, and device data with Fingerprint's
 //! event. Files that the request does not contain are streamed from the profile. The verification is one write.
 //!
-//! PocketBase calls: three, to load the profile and the session at the same time and to write, and those for copied files; one
-//! per upload; with a flow token one more, to check that the profile is still open; one to store a session's result that is read
-//! first here; two or three for an event of Fingerprint that was sent before. AWS calls: one in that case. S3 calls: three per upload, and one for all. Fingerprint calls: one, with device data.
+//! PocketBase calls: three, to load the profile and the session at the same time and to write, and those for copied files; one per upload;
+//! with a flow token one more, to check that the profile is still open; one to store a session's result that is read first here; two or
+//! three for an event of Fingerprint that was sent before. AWS calls: one in that case. S3 calls: three per upload, and one for all.
+//! Fingerprint calls: one, with device data.
 
 mod crosscheck;
 mod fingerprint;
@@ -131,19 +132,16 @@ pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, A
     let files = files(form, &profile);
     // A caller of all teams sees all sessions, but a session can confirm only profiles of its own team.
     let session = session?.filter(|session| session.team == profile.team);
-    let owner = EvidenceOwner::new(&id, &profile.user_id);
-    let record = record(state, &caller, &profile, &owner, session.as_ref(), verification, &files, &claim.uses).await;
+    let record = record(state, &caller, &profile, session.as_ref(), verification, &files, &claim.uses).await;
     let record = state.uploads.finish(claim, record).await?;
     Ok(success(StatusCode::CREATED, Some("Verification history record created"), VerificationView::from(&record)))
 }
 
 /// Checks liveness values and device data, and adds the record.
-#[allow(clippy::too_many_arguments)] // The parts of one record.
 async fn record(
     state: &State,
     caller: &Caller,
     profile: &ProfileOverview,
-    owner: &EvidenceOwner,
     session: Option<&LivenessSession>,
     mut verification: NewVerification,
     files: &[(&'static str, RecordFile)],
@@ -156,16 +154,17 @@ async fn record(
     if let Some(liveness) = liveness? {
         liveness.apply_to(&mut verification);
     }
+    let owner = EvidenceOwner::new(&verification.profile, &profile.user_id);
     let event = fingerprint::event_id(verification.fingerprint.as_ref());
     let event = event.filter(|_| verdict.as_ref().is_some_and(fingerprint::Verdict::is_found));
     let event = event.map(|event| Evidence::new(profile.team.as_ref(), EvidenceKind::DeviceEvent, event));
     verification.fingerprint_verdict = verdict.as_ref().map(|verdict| json!(verdict));
     let write = |verification, evidence| store(state, caller, verification, files, uses, evidence);
-    let written = write(verification.clone(), event.as_ref().map(|event| (event, owner))).await;
+    let written = write(verification.clone(), event.as_ref().map(|event| (event, &owner))).await;
     match (written, event.clone()) {
         // An event serves one person, and this one was sent before.
         (Err(profiles::Error::PocketBase(Error::NotUnique(field))), Some(event)) if field == "id" => {
-            let known = pocketbase.known_evidence(vec![event], owner).await?;
+            let known = pocketbase.known_evidence(vec![event], &owner).await?;
             if let (false, Some(verdict)) = (known.of_others.is_empty(), &mut verdict) {
                 verdict.fail_as_anothers();
             }

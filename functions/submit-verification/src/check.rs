@@ -9,7 +9,7 @@ use shared::file::{Content, File};
 use shared::http::{ApiError, Form};
 use shared::pocketbase::Error;
 use shared::pocketbase::records::{
-    AttemptUse, CheckOutcome, CheckState, Evidence, EvidenceKind, EvidenceOwner, KnownEvidence, NewCheck, NewDelivery,
+    AttemptUse, CheckOutcome, CheckState, Evidence, EvidenceKind, KnownEvidence, NewCheck, NewDelivery,
     ProcessingCheck, Subscriber, UploadUse, WebhookEvent,
 };
 use shared::profiles::{self, Attempts};
@@ -174,10 +174,10 @@ async fn decide_and_write(
         Origin::Backend | Origin::Signed => KnownEvidence { new: examined.evidence.clone(), of_others: Vec::new() },
     };
     for _ in 0..EVIDENCE_ATTEMPTS {
-        let outcome = weigh_and_write(state, caller, submission, check, &examined, &known, &subscribers, uses).await;
-        match outcome {
+        let verdict = decide(state, caller, submission, &examined, &known).await?;
+        match write_outcome(state, caller, submission, check, verdict, &subscribers, uses).await {
             Err(Conflict::Evidence) => known = pocketbase.known_evidence(examined.evidence.clone(), &owner).await?,
-            Err(Conflict::Other(failure)) => return Err(failure),
+            Err(Conflict::Other(failure)) => return Err(*failure),
             Ok(completed) => return Ok(completed),
         }
     }
@@ -188,33 +188,24 @@ async fn decide_and_write(
 /// evidence after it.
 const EVIDENCE_ATTEMPTS: usize = 3;
 
-/// Reason why an outcome was not written.
-enum Conflict {
-    /// The evidence was used before.
-    Evidence,
-    Other(Failure),
+/// A decision, and what is written with it.
+struct Verdict<'a> {
+    decision: Decision,
+    document: Document,
+    previous_status: String,
+    frames: usize,
+    new_evidence: &'a [Evidence],
 }
 
-impl<E: Into<Failure>> From<E> for Conflict {
-    fn from(error: E) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-/// Looks up whether the partner has decided in the meantime, decides, and writes the outcome.
-#[allow(clippy::too_many_arguments)] // The parts of one decision.
-async fn weigh_and_write(
+/// Looks up whether the partner has decided in the meantime, and decides.
+async fn decide<'a>(
     state: &State,
     caller: &Caller,
     submission: &Submission,
-    check: &ProcessingCheck,
     examined: &Examination,
-    known: &KnownEvidence,
-    subscribers: &[Subscriber],
-    uses: &[UploadUse],
-) -> Result<Completed, Conflict> {
-    let pocketbase = &state.backend.pocketbase;
-    let profile = profiles::load_open(pocketbase, submission.profile_id(), caller).await?;
+    known: &'a KnownEvidence,
+) -> Result<Verdict<'a>, Failure> {
+    let profile = profiles::load_open(&state.backend.pocketbase, submission.profile_id(), caller).await?;
     // A decision of the partner during its own check stands as well.
     if profile.is_decided() && profile.standing() != submission.profile.standing() {
         return Err(profiles::Error::Decided.into());
@@ -234,18 +225,14 @@ async fn weigh_and_write(
         faces: examined.faces.clone(),
         document: judged.findings,
     };
-    let decision = rules::decide(&findings, &state.thresholds);
-    let writing = Writing {
-        check,
-        previous_status: profile.status(),
+    Ok(Verdict {
+        decision: rules::decide(&findings, &state.thresholds),
         document: judged.document,
+        previous_status: profile.status().to_owned(),
         frames: examined.frames,
         // Evidence belongs to whom it shows, so that a sheet of paper with a number takes no document from its holder.
         new_evidence: if rules::shows_the_holder(&findings, &state.thresholds) { &known.new } else { &[] },
-        owner: &submission.owner(),
-        uses,
-    };
-    write_outcome(state, caller, submission, decision, subscribers, writing).await
+    })
 }
 
 /// Stores a file of the request in the bucket. The copies of claimed uploads are there already.
@@ -259,15 +246,11 @@ async fn store(state: &State, submission: &Submission, field: &str, file: &File)
     }
 }
 
-/// The parts of the transaction that writes an outcome.
-struct Writing<'a> {
-    check: &'a ProcessingCheck,
-    previous_status: &'a str,
-    document: Document,
-    frames: usize,
-    new_evidence: &'a [Evidence],
-    owner: &'a EvidenceOwner,
-    uses: &'a [UploadUse],
+/// Reason why an outcome was not written.
+enum Conflict {
+    /// The evidence was used before.
+    Evidence,
+    Other(Box<Failure>),
 }
 
 /// Writes the outcome, the histories, the profile's status, the evidence and the webhooks in one transaction.
@@ -275,30 +258,32 @@ async fn write_outcome(
     state: &State,
     caller: &Caller,
     submission: &Submission,
-    decision: Decision,
+    check: &ProcessingCheck,
+    verdict: Verdict<'_>,
     subscribers: &[Subscriber],
-    writing: Writing<'_>,
+    uses: &[UploadUse],
 ) -> Result<Completed, Conflict> {
+    let Verdict { decision, document, previous_status, frames, new_evidence } = verdict;
     let now: DateTime<Utc> = Utc::now();
     let summary = decision.summary;
-    let result = CheckResult::new(submission, decision, writing.document, state.comparison.name(), now);
-    let deliveries = deliveries(submission, &writing.check.id, writing.previous_status, &result, subscribers, now);
+    let result = CheckResult::new(submission, decision, document, state.comparison.name(), now);
+    let deliveries = deliveries(submission, &check.id, &previous_status, &result, subscribers, now);
     let outcome = CheckOutcome {
-        check: &writing.check.id,
+        check: &check.id,
         profile: submission.profile_id(),
         writer: caller.writer(),
         status: result.verification_status(),
-        previous_status: writing.previous_status,
+        previous_status: &previous_status,
         summary,
         result: &result.stored(),
         document: &result.stored_document(),
         fields: &result.history_fields(),
-        frames: writing.frames,
-        evidence: writing.new_evidence,
-        owner: writing.owner,
+        frames,
+        evidence: new_evidence,
+        owner: &submission.owner(),
         look_alike: &submission.user.look_alike_key(),
         deliveries: &deliveries,
-        uses: writing.uses,
+        uses,
     };
     let Err(error) = state.backend.pocketbase.complete_check(&outcome).await else {
         return Ok(Completed { result, deliveries });
@@ -310,7 +295,7 @@ async fn write_outcome(
     let error =
         if caller.is_flow() { profiles::Error::of_write(error, caller.writer()) } else { redacted_if_refused(error) };
     let maybe_written = answer_is_lost.then(|| Box::new(Completed { result, deliveries }));
-    Err(Conflict::Other(Failure { maybe_written, ..error.into() }))
+    Err(Conflict::Other(Box::new(Failure { maybe_written, ..error.into() })))
 }
 
 /// The webhooks for an outcome.

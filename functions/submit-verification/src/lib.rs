@@ -5,9 +5,10 @@
 //!
 //! PocketBase calls: four, to load the profile (with a key one or two more, to create it first), to start the check, to load the profile
 //! again, and to write the outcome; three more where evidence was used before, to look it up, load the profile and write again; one per
-//! upload; once a minute one more for the subscriptions and, for a token of a partner, one for its budgets. S3 calls: three per upload and one for all uploads, one per file of the request and
-//! per frame. Model calls with `openai_vision`: two, and one more for a photo of the back, all at the same time. Rekognition calls, where it is
-//! configured: one per frame and one per photo, so six or seven; without a model one more per photo.
+//! upload; once a minute one more for the subscriptions and, for a token of a partner, one for its budgets. S3 calls: three per upload and
+//! one for all uploads, one per file of the request and per frame. Model calls with `openai_vision`: two, and one more for a photo of the
+//! back, all at the same time. Rekognition calls, where it is configured: one per frame and one per photo, so six or seven; without a model
+//! one more per photo.
 
 mod check;
 mod compare;
@@ -87,11 +88,11 @@ const FIELDS: FormFields = FormFields {
 /// Answers a request.
 ///
 /// # Errors
-/// 400 for a missing key, field or file, and for media that cannot be decoded; 401; 403 for a credential that is neither a secret
-/// key nor a flow token, and for another person than a flow token's; 404 for a profile or an upload that is not the caller's; 409
-/// for a flow token once the profile is decided, and for an upload that cannot be used; 413; 415; 429 when the daily limit is
-/// reached, or the partner's budget is used up; 500 when the faces could not be compared or the document could not be read; 501 when the comparison or the bucket is not configured; PocketBase's and
-/// AWS's failures.
+/// 400 for a missing key, field or file, and for media that cannot be decoded; 401; 403 for a credential that is neither a secret key nor a
+/// flow token, and for another person than a flow token's; 404 for a profile or an upload that is not the caller's; 409 for a flow token
+/// once the profile is decided, and for an upload that cannot be used; 413; 415; 429 when the daily limit is reached, or the partner's
+/// budget is used up; 500 when the faces could not be compared or the document could not be read; 501 when the comparison or the bucket is
+/// not configured; PocketBase's and AWS's failures.
 pub async fn handle(state: &State, request: Request) -> Result<Response<Body>, ApiError> {
     let started = Instant::now();
     let headers = request.headers().clone();

@@ -73,6 +73,7 @@ mod tests {
         let (anna, bert): (UserId, UserId) = ("anna".parse().unwrap(), "bert".parse().unwrap());
         // printf 'anna\n1800000000' | openssl dgst -sha256 -hmac ls_0123456789abcdef
         let signature = sign_link(&secret, &anna, 1_800_000_000).unwrap();
+        assert_eq!(signature, "215b8125bcfb6c8b6965d80e895f9c8a0cd4bdd8129c0b3f9571de5acebcbee7");
         let now = DateTime::from_timestamp(1_799_999_999, 0).unwrap();
         let verify = |secret: Option<&LinkSecret>, user: &UserId, expires: &str, signature: &str, now| {
             verify_link(secret, user, Some(expires), Some(signature), now)

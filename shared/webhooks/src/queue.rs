@@ -41,8 +41,8 @@ impl DeliveryQueue {
     }
 
     /// Enqueues a webhook of a partner that is due after a delay. The partner is the message group: SQS delivers the messages of other
-    /// groups first while one group has many messages in flight (fair queues). Does nothing for a delay of more than 15 minutes, SQS's limit. A failure is
-    /// only logged, since the sweep finds the webhook. One call.
+    /// groups first while one group has many messages in flight (fair queues). Does nothing for a delay of more than 15 minutes, SQS's
+    /// limit. A failure is only logged, since the sweep finds the webhook. One call.
     pub async fn enqueue(&self, delivery: &RecordId, partner: &RecordId, delay: Duration) {
         let Some((client, url)) = self.queue.as_ref().filter(|_| delay <= MAX_DELAY) else { return };
         let seconds = i32::try_from(delay.as_secs()).unwrap_or_default();

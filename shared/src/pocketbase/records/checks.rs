@@ -116,8 +116,8 @@ impl PocketBase {
     /// Starts a check, and charges it to a budget. One call.
     ///
     /// # Errors
-    /// [`Error::BudgetUsedUp`] when the budget is used up, [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided, or
-    /// for a profile that is redacted; else when PocketBase fails.
+    /// [`Error::BudgetUsedUp`] when the budget is used up, [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a
+    /// flow token whose profile is decided, or for a profile that is redacted; else when PocketBase fails.
     pub async fn create_check(
         &self,
         writer: Writer,

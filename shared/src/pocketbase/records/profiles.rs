@@ -325,10 +325,10 @@ pub struct ProfileRecord {
 const DECLARED: [&str; 5] = ["name", "document_type", "document_number", "country", "date_of_birth"];
 
 impl PocketBase {
-    /// Creates a profile, or finds the one with the same dedupe key. A unique index ensures that only one of several concurrent
-    /// requests creates the record. A new profile is charged to a budget, where one is given. An existing profile gets what it lacks of
-    /// the declared data, since a link may have created it first, unless it is decided; what it has is never changed. One call for a new profile, two for an
-    /// existing one, three for one that lacks something.
+    /// Creates a profile, or finds the one with the same dedupe key. A unique index ensures that only one of several concurrent requests
+    /// creates the record. A new profile is charged to a budget, where one is given. An existing profile gets what it lacks of the declared
+    /// data, since a link may have created it first, unless it is decided; what it has is never changed. One call for a new profile, two
+    /// for an existing one, three for one that lacks something.
     ///
     /// # Errors
     /// [`Error::BudgetUsedUp`] when a new profile is not within the budget; else when PocketBase fails.
@@ -395,8 +395,8 @@ impl PocketBase {
     /// token. One call.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when the attempt is taken, [`Error::Refused`] for a flow token once the profile is decided, [`Error::UploadConflict`] when an upload is stored
-    /// already; else when PocketBase fails.
+    /// [`Error::NotUnique`] when the attempt is taken, [`Error::Refused`] for a flow token once the profile is decided,
+    /// [`Error::UploadConflict`] when an upload is stored already; else when PocketBase fails.
     pub async fn update_profile(
         &self,
         id: &RecordId,

@@ -41,7 +41,8 @@ impl PocketBase {
     /// Adds an entry, and the webhooks to send, in one transaction. One call.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token once the profile is decided; else when PocketBase fails.
+    /// [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token once the profile is decided; else when
+    /// PocketBase fails.
     pub async fn create_status(
         &self,
         writer: Writer,

@@ -75,8 +75,8 @@ impl PocketBase {
     /// Announces an upload, and charges its bytes to a budget. One call.
     ///
     /// # Errors
-    /// [`Error::BudgetUsedUp`] when it is not within the budget, [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`] for a flow token whose profile is decided;
-    /// else when PocketBase fails.
+    /// [`Error::BudgetUsedUp`] when it is not within the budget, [`Error::NotUnique`] when the `flow_attempt` is taken, [`Error::Refused`]
+    /// for a flow token whose profile is decided; else when PocketBase fails.
     pub async fn create_upload(&self, writer: Writer, upload: &NewUpload, charge: &Charge) -> Result<Upload, Error> {
         self.create_charged("uploads", writer, upload, charge).await
     }
